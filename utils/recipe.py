@@ -1,0 +1,80 @@
+"""A recipe: everything that decides how one model is trained and read, frozen, saved beside what it made."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from utils.files import write_text
+
+Scheme = Literal["report", "strict", "leave-language"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the bake-off. `name` is the row's name, its folder's name and what an error calls it.
+
+    Lengths are tokens, batches are rows, shares lie in 0..1.
+    """
+
+    name: str
+    family: str  # baseline | xlm-r | qwen | gemma
+    model: str = ""  # a name of `weights.ZOO`; empty for a baseline without weights
+    kind: str = "classifier"  # classifier | constant | tfidf | overlap | zeroshot
+    scheme: Scheme = "strict"  # which rows may teach
+    folds: tuple[int, ...] = (0,)  # the folds that are trained and judged
+    rows: int = 0  # at most so many training rows (whole queries, seeded); 0 = all
+    translation: bool = True  # give the query's English beside the original
+    query_first: bool = True  # query, then target; or the other way round
+    max_length: int = 96
+    pooling: str = "mean"  # mean | first (encoders) | last (decoders)
+    tuning: str = "lora"  # lora | full (all but the embeddings)
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    learning_rate: float = 1e-4
+    schedule: str = "linear"  # linear | constant
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    epochs: float = 1.0
+    batch_rows: int = 32  # rows of one optimizer step, over all processes
+    micro_rows: int = 16  # rows that go through the network at once
+    score_tokens: int = 4096  # padded tokens of one scoring batch
+    precision: str = "float32"  # float32 | bfloat16 (where the hardware has it)
+    quantisation: str = "none"  # none | nf4
+    checkpointing: bool = False
+    zero_stage: int = 0  # DeepSpeed ZeRO stage; 0 = no DeepSpeed
+    seed: int = 2025
+
+    def with_(self, **changes: Any) -> "Recipe":
+        """The same recipe with some fields changed."""
+        return replace(self, **changes)
+
+
+def fingerprint(recipe: Recipe, *inputs: str) -> str:
+    """Hash of a recipe and of the fingerprints of what it is applied to; 16 hex digits.
+
+    The name and the way rows are batched for scoring do not change a result and are left out.
+    """
+    content = {k: v for k, v in asdict(recipe).items() if k not in ("name", "folds", "score_tokens")}
+    text = json.dumps([content, *inputs], sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save(recipe: Recipe, path: Path, **extra: Any) -> None:
+    """Write a recipe as JSON, with further facts beside it (`fingerprint`, `task`, ...)."""
+    write_text(path, json.dumps({**asdict(recipe), **extra}, indent=1, ensure_ascii=False) + "\n")
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe; keys that are no field of it are facts beside it and are left out."""
+    known = {field.name for field in fields(Recipe)}
+    content = {k: v for k, v in json.loads(path.read_text("utf-8")).items() if k in known}
+    return Recipe(**{**content, "folds": tuple(content["folds"])})
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """Everything that stands in a saved recipe's file; empty where there is no such file."""
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
