@@ -39,7 +39,7 @@ def clean_table(raw: pd.DataFrame, train: bool) -> tuple[pd.DataFrame, dict[str,
 
 
 @cache
-def _detector():  # noqa: ANN202 - the type lives in a library that is loaded only when asked for
+def _detector():
     from lingua import IsoCode639_1, LanguageDetectorBuilder
 
     codes = [getattr(IsoCode639_1, ISO.get(code, code).upper()) for code in LANGUAGES]

@@ -195,9 +195,9 @@ def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     return table
 
 
-def tasks_of(folder: Path, split: str = "train") -> list[str]:
-    """The tasks whose clean tables stand in a folder."""
-    return [task for task in TASKS if (folder / f"{split}_{task}.parquet").exists()]
+def tasks_of(folder: Path, form: str) -> list[str]:
+    """The tasks whose tables stand in a folder; `form` is the file's name with {} for the task."""
+    return [task for task in TASKS if (folder / f"{form.format(task)}.parquet").exists()]
 
 
 def table_hash(table: pd.DataFrame) -> str:

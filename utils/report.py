@@ -1,0 +1,78 @@
+"""One page that a browser opens offline: the score table, the figures, and the notebooks as HTML."""
+
+import base64
+import html
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from nbconvert import HTMLExporter
+
+from utils.files import write_text
+from utils.paths import Run
+from utils.schema import TASK_NAMES
+from utils.settings import load
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #202124; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.2rem; margin-top: 2.2rem }
+table { border-collapse: collapse; margin: .6rem 0 } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e8eaed }
+th { font-weight: 600; background: #f8f9fa } td:first-child, th:first-child { text-align: left }
+tr.ours td { font-weight: 600; background: #eaf2fb } img { max-width: 100%; margin: .6rem 0 } .note { color: #5f6368 }
+nav a { display: inline-block; margin-right: 1.2rem }
+"""
+NUMBERS = {"f1": "{:.4f}", "interval": "{}", "auc": "{:.3f}", "constant_f1": "{:.4f}", "rows": "{:,.0f}"}
+
+
+def _page(title: str, body: str) -> str:
+    return f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title><style>{STYLE}</style><body>{body}</body></html>\n"
+
+
+def _notebook_page(executed: Path) -> str:
+    """An executed notebook as one HTML page that loads nothing from elsewhere."""
+    exporter = HTMLExporter(template_name="classic", embed_images=True)
+    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    body, _ = exporter.from_notebook_node(nbformat.read(executed, as_version=4))
+    return body
+
+
+def _score_table(scores: pd.DataFrame, task: str) -> str:
+    rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
+    split = "test" if "test" in set(rows["split"]) else "oof"
+    rows = rows[rows["split"] == split].sort_values("f1", ascending=False)
+    rows = rows.assign(interval=[f"{a:.3f} – {b:.3f}" for a, b in zip(rows["f1_lo"], rows["f1_hi"], strict=True)])
+    heads = ["recipe", "F1", "95 % by query", "AUC", "all relevant", "rows"]
+    lines = []
+    for _, row in rows.iterrows():
+        cells = "".join(f"<td>{form.format(row[key])}</td>" for key, form in NUMBERS.items())
+        lines.append(f"<tr class='{'ours' if row['recipe'] == 'ensemble' else ''}'><td>{html.escape(row['recipe'])}</td>{cells}</tr>")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    where = "test, scored as the leaderboard would" if split == "test" else "out of fold (the data has no solution)"
+    return f"<h2>{task} · {TASK_NAMES[task]}</h2><p class='note'>{where}</p><table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _picture(path: Path) -> str:
+    return f"<img alt='{path.stem}' src='data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'>"
+
+
+def write_report(run: Run, notebooks: list[Path]) -> None:
+    """Write `report.html` and, beside the executed notebooks, a page of each."""
+    links = []
+    for path in notebooks:
+        executed = run.notebooks / path.name
+        if executed.exists():
+            write_text(executed.with_suffix(".html"), _notebook_page(executed))
+            links.append(f"<a href='notebooks/{executed.stem}.html'>{executed.stem.replace('_', ' ')}</a>")
+    chosen = load(run)
+    body = f"<h1>{html.escape(run.name)}</h1><p class='note'>profile {chosen.profile}, data {html.escape(Path(chosen.data).name)}</p>"
+    body += f"<nav>{''.join(links)}</nav>"
+    scores_file = run.ensemble / "scores.csv"
+    if scores_file.exists():
+        scores = pd.read_csv(scores_file)
+        for task in scores["task"].unique():
+            figure = run.ensemble / f"f1_by_language_{task}.png"
+            body += _score_table(scores, task) + (_picture(figure) if figure.exists() else "")
+    else:
+        body += "<p>No scores yet: notebook 07 has not run.</p>"
+    write_text(run.report, _page(f"Report · {run.name}", body))

@@ -1,0 +1,162 @@
+"""The only loop over batches that scores; and the command that answers new pairs with a run's final ensemble.
+
+    python -m utils.score --run NAME --task QC|QI [--input F] [--output F]
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from utils import blend, models, paths, translate, weights
+from utils.data import DataError
+from utils.files import write_text
+from utils.forward import embed, logits
+from utils.packing import POSITIONS, Encoded, encode, like_length
+from utils.progress import Progress, Style
+from utils.recipe import load
+from utils.schema import LANGUAGES, TARGET_KEY, TASKS
+from utils.text import normalise_query, tidy
+
+
+def predict(model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: str, style: Style) -> NDArray[np.float64]:
+    """Probability of "relevant" for each row, in the rows' order.
+
+    Batches hold at most `tokens` padded tokens of rows of like length; when the accelerator's memory does not hold one,
+    it is halved, and that is said aloud.
+    """
+    found = np.full(len(rows.rows), np.nan)
+    towers = bool(rows.rows) and len(rows.rows[0]) == 2
+    queue = like_length(rows.lengths, tokens * 64 if towers else tokens)[::-1]  # of towers only distinct parts count
+    with torch.inference_mode(), Progress(title, len(rows.rows), "rows", style) as progress:
+        while queue:
+            batch = queue.pop()
+            try:
+                answer = logits(model, [rows.rows[row] for row in batch], pad_id, tokens)
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                print(f"  {title}: {len(batch)} rows do not fit into memory, going on with half as many", flush=True)
+                queue += np.array_split(batch, 2)
+                continue
+            found[batch] = torch.softmax(answer, -1)[:, 1].cpu().numpy()
+            progress.add(len(batch))
+    return found
+
+
+def cosines(model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096) -> NDArray[np.float64]:
+    """Cosine of the target with the query and with its English, `[rows, 2]`, behind e5's own prefixes (its model card)."""
+
+    def vectors(prefix: str, texts: pd.Series) -> NDArray[np.float64]:
+        told = tokenizer([f"{prefix}: {tidy(text)}" for text in texts], truncation=True, max_length=POSITIONS)["input_ids"]
+        sequences = [tuple(ids) for ids in told]
+        found, place = embed(model, sequences, tokenizer.pad_token_id, tokens)
+        return found[[place[ids] for ids in sequences]].double().cpu().numpy()
+
+    with torch.inference_mode():
+        target = vectors("passage", table["target"])
+        return np.stack([(vectors("query", table[side]) * target).sum(1) for side in ("query", "query_en")], axis=1)
+
+
+# -- the command --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Lines that were asked, and the table made of them."""
+
+    lines: list[dict[str, Any]]
+    table: pd.DataFrame
+
+
+def read_pairs(content: bytes, task: str, name: str) -> Pairs:
+    """Parse JSON Lines of pairs; `language` (default en) and `id` are optional. Raises DataError with file and line."""
+    lines, problems = [], []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            problems.append(f"{name}:{number}: not valid JSON ({error}); mend the line")
+            continue
+        missing = [key for key in ("origin_query", TARGET_KEY[task]) if not isinstance(row, dict) or key not in row]
+        if missing:
+            problems.append(f"{name}:{number}: key {', '.join(missing)} is missing; each line needs origin_query and {TARGET_KEY[task]}")
+        elif row.get("language", "en") not in LANGUAGES:
+            problems.append(f"{name}:{number}: language {json.dumps(row['language'])} is unknown; use one of {' '.join(LANGUAGES)}")
+        else:
+            lines.append(row)
+    if problems:
+        raise DataError("\n".join(problems[:20]))
+    texts = [(row.get("language", "en"), row["origin_query"], row[TARGET_KEY[task]]) for row in lines]
+    table = pd.DataFrame(texts, columns=["language", "origin_query", "target"]).astype(object)
+    return Pairs(lines, table.assign(id=range(len(table)), query=[normalise_query(q) for q in table["origin_query"]]))
+
+
+def answer(pairs: Pairs, run: paths.Run, task: str, style: Style = "none") -> list[dict[str, Any]]:
+    """The pairs with `probability` and `prediction`, by the run's final ensemble: translated, scored, blended, cut."""
+    settings = json.loads(run.settings.read_text("utf-8"))
+    ensemble = json.loads((run.ensemble / "ensemble.json").read_text("utf-8"))[task]
+    backend = translate.open_backend(ensemble["translation"], settings["models"], offline=True)
+    english, _ = translate.translate(pairs.table, backend, paths.TRANSLATIONS, bar=style == "bar")
+    table = pairs.table.assign(query_en=english)
+    members = {}
+    for name in ensemble["weights"]:
+        folder = run.final / task / name
+        recipe = load(folder / "recipe.json")
+        base = weights.resolve(recipe.model, Path(settings["models"]) if settings["models"] else None, offline=True)
+        tokenizer = models.load_tokenizer(base)
+        rows = encode(table, task, tokenizer, recipe, models.is_encoder(base))
+        folds = []
+        for fold in recipe.folds:
+            model = models.load_scorer(recipe, base, folder / f"fold{fold}")
+            found = predict(model, rows, recipe.score_tokens, tokenizer.pad_token_id, f"{name} fold {fold}", style)
+            folds.append(table[["id", "language"]].assign(probability=found, fold=fold))
+        members[name] = blend.average_folds(folds)
+    calibration = {name: tuple(pair) for name, pair in ensemble["calibration"].items()}
+    mixed = blend.mix(members, ensemble["weights"], calibration)
+    decided = blend.decide(mixed, ensemble["threshold"], ensemble["language_thresholds"])
+    answers = zip(pairs.lines, mixed["probability"], decided, strict=True)
+    return [{**line, "probability": round(float(p), 6), "prediction": int(cut)} for line, p, cut in answers]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m utils.score", description="Answer pairs with a run's final ensemble.")
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--task", required=True, choices=TASKS)
+    parser.add_argument("--input", type=Path, help="JSON Lines of origin_query and category_path or item_title (default: standard input)")
+    parser.add_argument("--output", type=Path, help="where the answers go (default: standard output)")
+    asked = parser.parse_args()
+    run = paths.Run(asked.run)
+    if not (run.ensemble / "ensemble.json").exists():
+        parser.error(f"run {asked.run!r} has no ensemble; run ./run_all.sh --run {asked.run} first")
+    if asked.task not in json.loads((run.ensemble / "ensemble.json").read_text("utf-8")):
+        parser.error(f"run {asked.run!r} has no ensemble for {asked.task}; its data held no file of that task")
+    if asked.input and not asked.input.exists():
+        parser.error(f"{asked.input}: no such file")
+    content = asked.input.read_bytes() if asked.input else sys.stdin.buffer.read()
+    try:
+        pairs = read_pairs(content, asked.task, asked.input.name if asked.input else "stdin")
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    answers = answer(pairs, run, asked.task) if pairs.lines else []
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers)
+    if asked.output:
+        write_text(asked.output, text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
