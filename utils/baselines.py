@@ -41,9 +41,15 @@ def _tuned_regression(features: object, table: pd.DataFrame, seed: int) -> Logis
 def tfidf(teachers: pd.DataFrame, asked: Sequence[pd.DataFrame], translation: bool, seed: int) -> list[Probability]:
     """Character and word n-grams of the query and of the target, each in its own space, and logistic regression."""
     words_of = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    letters_of = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=3, sublinear_tf=True, max_features=100_000)
+    letters_of = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(2, 4), min_df=3, sublinear_tf=True, max_features=100_000
+    )
     targets_of = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    parts = ((words_of, lambda t: _both(t, translation)), (letters_of, lambda t: _both(t, translation)), (targets_of, _targets))
+    parts = (
+        (words_of, lambda t: _both(t, translation)),
+        (letters_of, lambda t: _both(t, translation)),
+        (targets_of, _targets),
+    )
     features = hstack([vectorizer.fit_transform(text_of(teachers)) for vectorizer, text_of in parts]).tocsr()
     model = _tuned_regression(features, teachers, seed)
     return [model.predict_proba(hstack([v.transform(of(t)) for v, of in parts]).tocsr())[:, 1] for t in asked]
@@ -68,7 +74,9 @@ def overlap_features(table: pd.DataFrame, translation: bool = True) -> csr_matri
     """Overlap of the query, and of its English, with the target: one row of 10 numbers (5 without translation) a pair."""
     columns = [table["query"].tolist()] + ([table["query_en"].tolist()] if translation else [])
     targets = _targets(table)
-    return csr_matrix([[x for query in pair[:-1] for x in _shares(query, pair[-1])] for pair in zip(*columns, targets, strict=True)])
+    return csr_matrix(
+        [[x for query in pair[:-1] for x in _shares(query, pair[-1])] for pair in zip(*columns, targets, strict=True)]
+    )
 
 
 def overlap(teachers: pd.DataFrame, asked: Sequence[pd.DataFrame], translation: bool, seed: int) -> list[Probability]:

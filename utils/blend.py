@@ -1,10 +1,13 @@
 """Weights, calibration and thresholds from out-of-fold tables; the same numbers applied to any table."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from utils.files import write_json
 from utils.metrics import best_threshold, calibrate, constant_f1, f1, fit_calibration
 
 PULL = 2000  # rows that the task's threshold counts for when a language's own is shrunk towards it
@@ -19,6 +22,21 @@ class Blend:
     calibration: dict[str, tuple[float, float]]  # slope and intercept on the log-odds
     threshold: float
     language_thresholds: dict[str, float]  # empty where one threshold serves better
+
+
+def save_blends(blends: dict[str, Blend], translation: str, path: Path) -> None:
+    """Write the blend of each task, and the translation backend whose English they were fitted on."""
+    write_json(path, {task: {**vars(found), "translation": translation} for task, found in blends.items()})
+
+
+def load_blend(path: Path, task: str) -> tuple[Blend, str]:
+    """A task's blend and the name of its translation backend."""
+    content = json.loads(path.read_text("utf-8"))[task]
+    translation = content.pop("translation")
+    content["calibration"] = {
+        name: (float(slope), float(shift)) for name, (slope, shift) in content["calibration"].items()
+    }
+    return Blend(**content), translation
 
 
 def average_folds(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -42,7 +60,9 @@ def member_weights(members: dict[str, pd.DataFrame]) -> dict[str, float]:
     return {name: value / total if total else 1 / len(rise) for name, value in rise.items()}
 
 
-def mix(members: dict[str, pd.DataFrame], weights: dict[str, float], calibration: dict[str, tuple[float, float]]) -> pd.DataFrame:
+def mix(
+    members: dict[str, pd.DataFrame], weights: dict[str, float], calibration: dict[str, tuple[float, float]]
+) -> pd.DataFrame:
     """Weighted mean of the members' calibrated probabilities, over the ids that all members answer."""
     parts = []
     for name, table in members.items():
@@ -85,7 +105,9 @@ def cross_check(table: pd.DataFrame, queries: pd.Series, seed: int) -> tuple[flo
     return f1(table["label"], one), f1(table["label"], own)
 
 
-def fit(members: dict[str, pd.DataFrame], queries: pd.Series, seed: int) -> tuple[Blend, pd.DataFrame, dict[str, float]]:
+def fit(
+    members: dict[str, pd.DataFrame], queries: pd.Series, seed: int
+) -> tuple[Blend, pd.DataFrame, dict[str, float]]:
     """Fit weights, calibration and thresholds on out-of-fold tables (`id, language, label, probability`).
 
     `queries` maps id -> query. Returns the blend, its out-of-fold table, and the cross-checked F1 of both kinds of

@@ -56,7 +56,12 @@ def identify_languages(texts: list[str]) -> list[str]:
     return [back.get(code, code) for code in codes]
 
 
-_SCRIPTS = {"ja": "[\u3040-\u30ff\u4e00-\u9fff]", "ko": "[\uac00-\ud7af]", "th": "[\u0e00-\u0e7f]", "ar": "[\u0600-\u06ff]"}
+_SCRIPTS = {
+    "ja": "[\u3040-\u30ff\u4e00-\u9fff]",
+    "ko": "[\uac00-\ud7af]",
+    "th": "[\u0e00-\u0e7f]",
+    "ar": "[\u0600-\u06ff]",
+}
 
 
 def language_mismatches(table: pd.DataFrame) -> pd.DataFrame:

@@ -73,7 +73,9 @@ def open_question(
 
     `asked_rows` caps the rows of each split that are answered (whole queries); 0 = all. A split without a file is left out.
     """
-    train = {name: read_table(run.clean_table("train", name), CLEAN_COLUMNS) for name in tasks_of(run.clean, "train_{}")}
+    train = {
+        name: read_table(run.clean_table("train", name), CLEAN_COLUMNS) for name in tasks_of(run.clean, "train_{}")
+    }
     joined = join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS))
     there = [split for split in splits if run.clean_table(split, task).exists()]
     asked = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
@@ -108,7 +110,9 @@ class _Trainer:
         probability = predict(model.eval(), rows, self.recipe.score_tokens, self.tokenizer.pad_token_id, "", "none")
         return (np.log(probability) - np.log1p(-probability)).tolist()
 
-    def train(self, table: pd.DataFrame, task: str, folder: Path, title: str, probe: packing.Encoded, previous: Path | None) -> dict[str, Any]:
+    def train(
+        self, table: pd.DataFrame, task: str, folder: Path, title: str, probe: packing.Encoded, previous: Path | None
+    ) -> dict[str, Any]:
         """Train from the base, or on from a `previous` stage, unless that was done and only the scoring was interrupted.
 
         Returns speeds and the log-odds of the probe before and after. Raises RuntimeError if a stage does not begin
@@ -117,10 +121,14 @@ class _Trainer:
         done = facts(folder / DONE)
         if done.get("tag") == self.tag:
             return done
-        model = models.make_trainable(models.load_network(self.recipe, self.base), self.recipe, previous).to(models.device())
+        model = models.make_trainable(models.load_network(self.recipe, self.base), self.recipe, previous).to(
+            models.device()
+        )
         told: dict[str, Any] = {"tag": self.tag, "begin": self.log_odds(model, probe)}
         if previous is not None and difference(told["begin"], facts(previous / DONE)["end"]) > CONTINUES:
-            raise RuntimeError(f"{title}: training does not begin where {previous.name} ended; the trained part was not continued")
+            raise RuntimeError(
+                f"{title}: training does not begin where {previous.name} ended; the trained part was not continued"
+            )
         rows, label = self.encode(table, task), table["label"].to_numpy()
         found = fit(model, rows, label, self.recipe, self.tokenizer.pad_token_id, folder, self.tag, title, self.style)
         told |= {"end": self.log_odds(model, probe), "rows": len(table), "train_rows_per_s": found.rows_per_s}
@@ -154,7 +162,9 @@ def _fit_network(
     if recipe.sister_rows:
         sister = _sister_rows(recipe, question, judges)
         previous = folder / "stage1"
-        first = trainer.train(sister, SISTER[question.task], previous, f"{title}, first on {SISTER[question.task]}", probe, None)
+        first = trainer.train(
+            sister, SISTER[question.task], previous, f"{title}, first on {SISTER[question.task]}", probe, None
+        )
     second = trainer.train(teachers, question.task, folder, title, probe, previous)
     if previous is not None:
         told["max_logit_difference"] = difference(second["begin"], first["end"])
@@ -170,7 +180,9 @@ def _fit_network(
     return answers, told | {key: second[key] for key in ("train_rows_per_s", "parameters", "targets_cut")}
 
 
-def _fit_baseline(recipe: Recipe, teachers: pd.DataFrame, tables: Sequence[pd.DataFrame], bench: Bench) -> tuple[list[np.ndarray], dict[str, Any]]:
+def _fit_baseline(
+    recipe: Recipe, teachers: pd.DataFrame, tables: Sequence[pd.DataFrame], bench: Bench
+) -> tuple[list[np.ndarray], dict[str, Any]]:
     start = time.monotonic()
     parameters = 0
     if recipe.kind == "constant":
@@ -180,7 +192,9 @@ def _fit_baseline(recipe: Recipe, teachers: pd.DataFrame, tables: Sequence[pd.Da
         model = models.load_network(recipe, base).to(models.device()).eval()
         parameters = sum(p.numel() for p in model.parameters())
         tokenizer = models.load_tokenizer(base)
-        answers = baselines.from_cosines(teachers, [cosines(model, table, tokenizer) for table in (teachers, *tables)], recipe.seed)
+        answers = baselines.from_cosines(
+            teachers, [cosines(model, table, tokenizer) for table in (teachers, *tables)], recipe.seed
+        )
     else:
         method = {"tfidf": baselines.tfidf, "overlap": baselines.overlap}[recipe.kind]
         answers = method(teachers, tables, recipe.translation, recipe.seed)
@@ -195,14 +209,18 @@ def _fit_fold(recipe: Recipe, question: Question, fold: int, folder: Path, tag: 
     judges = cap_queries(judges, question.judge_rows, recipe.seed)
     for name, table in (("teachers", teachers), ("judges", judges)):
         if table["label"].nunique() < 2:
-            raise ValueError(f"{question.task} fold {fold}: {len(table)} {name} of one label only; use more rows or fewer folds")
+            raise ValueError(
+                f"{question.task} fold {fold}: {len(table)} {name} of one label only; use more rows or fewer folds"
+            )
     if recipe.kind == "classifier":
         answers, told = _fit_network(recipe, question, teachers, judges, fold, folder, tag, bench)
     else:
         answers, told = _fit_baseline(recipe, teachers, [judges, *question.asked.values()], bench)
     told |= {"seconds": time.monotonic() - start, "teachers": len(teachers), "judges": len(judges)}
     write_json(folder / "facts.json", told)
-    for split, table, probability in zip((*question.asked, "oof"), (*question.asked.values(), judges), (*answers[1:], answers[0]), strict=True):
+    for split, table, probability in zip(
+        (*question.asked, "oof"), (*question.asked.values(), judges), (*answers[1:], answers[0]), strict=True
+    ):
         write_table(_answers(table, probability, fold), folder / f"{split}.parquet")
     for spent in (*folder.glob(f"**/{DONE}"), *(() if keep else folder.glob("**/*.safetensors"))):
         spent.unlink()  # the tables stand for the fold now

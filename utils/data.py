@@ -62,7 +62,9 @@ def _row_problem(row: Any, task: str, keys: list[str], labelled: bool) -> str:
     if isinstance(row["id"], bool) or not isinstance(row["id"], int) or not -(2**63) <= row["id"] < 2**63:
         return f"id is {json.dumps(row['id'])[:40]}, not a whole number; number the rows"
     if row.get("task", task) != task:
-        return f"task is {json.dumps(row['task'])[:40]} in a file of {task}; move the row to its own file or mend the name"
+        return (
+            f"task is {json.dumps(row['task'])[:40]} in a file of {task}; move the row to its own file or mend the name"
+        )
     if row["language"] not in LANGUAGES if isinstance(row["language"], str) else True:
         return f"language {json.dumps(row['language'])[:40]} is unknown; use one of {' '.join(LANGUAGES)}"
     if labelled and (isinstance(row["label"], (bool, float, list, dict)) or row["label"] not in LABELS):
@@ -110,7 +112,9 @@ def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
             what = getattr(error, "msg", "nested too deeply")
-            problems.append(f"{name}:{number}: not valid JSON ({what}, character {getattr(error, 'colno', 1)}); mend the line")
+            problems.append(
+                f"{name}:{number}: not valid JSON ({what}, character {getattr(error, 'colno', 1)}); mend the line"
+            )
             continue
         problem = _row_problem(row, task, keys, labelled)
         if not problem and first_line.setdefault(row["id"], number) != number:
@@ -135,7 +139,9 @@ def read_folder(folder: Path) -> Raw:
     A task with no file is skipped with a notice; `dev_*` may be absent. Raises DataError naming files and lines.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}:1: no such folder; name one with train_QC.txt, test_QC.txt, train_QI.txt, test_QI.txt")
+        raise DataError(
+            f"{folder}:1: no such folder; name one with train_QC.txt, test_QC.txt, train_QI.txt, test_QI.txt"
+        )
     raw, problems = Raw(folder, {}), []
     for task in TASKS:
         there = [split for split in SPLITS if raw_file(folder, split, task).exists()]
@@ -145,7 +151,9 @@ def read_folder(folder: Path) -> Raw:
             raw.notices.append(f"{task}: no dev file, so nothing is predicted for dev")
         for split in ("train", "test"):
             if there and split not in there:
-                problems.append(f"{split}_{task}.txt:1: missing, while {there[0]}_{task}.txt is there; add it or take {task} out")
+                problems.append(
+                    f"{split}_{task}.txt:1: missing, while {there[0]}_{task}.txt is there; add it or take {task} out"
+                )
         for split in there:
             path = raw_file(folder, split, task)
             try:
@@ -159,7 +167,9 @@ def read_folder(folder: Path) -> Raw:
     if problems:
         raise DataError("\n".join(problems))
     if not raw.tables:
-        raise DataError(f"{folder}:1: no data; put train_QC.txt and test_QC.txt, or train_QI.txt and test_QI.txt, there")
+        raise DataError(
+            f"{folder}:1: no data; put train_QC.txt and test_QC.txt, or train_QI.txt and test_QI.txt, there"
+        )
     return raw
 
 

@@ -1,6 +1,5 @@
 """The tables of all members and rungs -> one answer a row, and the scores of everything on the same rows."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,9 @@ def open_members(files: Run, task: str) -> dict[str, dict[str, pd.DataFrame]]:
     for folder in sorted((files.final / task).iterdir()):
         if (folder / "test.parquet").exists():
             tables = {split: folder / f"{split}.parquet" for split in ("oof", "dev", "test")}
-            members[folder.name] = {split: read_table(path, SCORE_COLUMNS) for split, path in tables.items() if path.exists()}
+            members[folder.name] = {
+                split: read_table(path, SCORE_COLUMNS) for split, path in tables.items() if path.exists()
+            }
     return members
 
 
@@ -55,7 +56,10 @@ def compare_decisions(files: Run, task: str, mixed: Mixed, chosen: blend.Blend, 
         }
         if split != "oof":
             ways["hard vote of folds"] = _hard_vote(files, task, split).reindex(known["id"]).to_numpy()
-        rows += [{"task": task, "split": split, "decision": name, "f1": f1(known["label"], way)} for name, way in ways.items()]
+        rows += [
+            {"task": task, "split": split, "decision": name, "f1": f1(known["label"], way)}
+            for name, way in ways.items()
+        ]
     return pd.DataFrame(rows)
 
 
@@ -98,7 +102,13 @@ class _Scorer:
 
 
 def score_everything(
-    files: Run, task: str, mixed: Mixed, chosen: blend.Blend, queries: dict[str, pd.Series], solution: Solution, seed: int
+    files: Run,
+    task: str,
+    mixed: Mixed,
+    chosen: blend.Blend,
+    queries: dict[str, pd.Series],
+    solution: Solution,
+    seed: int,
 ) -> pd.DataFrame:
     """The rows of `scores.csv` for one task: the ensemble and each rung of notebook 04, by split and language.
 
@@ -106,13 +116,18 @@ def score_everything(
     """
     train = read_table(files.clean_table("train", task))
     scorer = _Scorer(task, queries, set(train["language"]), solution, seed)
-    parts = [scorer.score("ensemble", split, mixed.get((split, task)), chosen.threshold) for split in ("oof", "dev", "test")]
+    parts = [
+        scorer.score("ensemble", split, mixed.get((split, task)), chosen.threshold) for split in ("oof", "dev", "test")
+    ]
     board = pd.read_csv(files.bakeoff / "leaderboard.csv")
     for name in board.loc[board["task"] == task, "recipe"]:
         folder = files.bakeoff / task / name
         out_of_fold = read_table(folder / "oof.parquet")
         threshold, _ = best_threshold(out_of_fold["label"], out_of_fold["probability"])
-        parts += [scorer.score(name, "oof", out_of_fold, threshold), scorer.score(name, "test", read_table(folder / "test.parquet"), threshold)]
+        parts += [
+            scorer.score(name, "oof", out_of_fold, threshold),
+            scorer.score(name, "test", read_table(folder / "test.parquet"), threshold),
+        ]
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
@@ -121,11 +136,3 @@ def best_rung(scores: pd.DataFrame, task: str, split: str) -> str:
     rows = scores[(scores["task"] == task) & (scores["split"] == split) & (scores["language"] == "all")]
     rows = rows[rows["recipe"].isin(["tfidf", "overlap", "zeroshot"])]
     return str(rows.sort_values("f1")["recipe"].iloc[-1])
-
-
-def load_blend(files: Run, task: str) -> tuple[blend.Blend, str]:
-    """What notebook 07 fitted for a task, and the translation backend that goes with it."""
-    content = json.loads((files.ensemble / "ensemble.json").read_text("utf-8"))[task]
-    translation = content.pop("translation")
-    content["calibration"] = {name: (float(pair[0]), float(pair[1])) for name, pair in content["calibration"].items()}
-    return blend.Blend(**content), translation

@@ -9,7 +9,9 @@ from utils.taxonomy import Taxonomy
 SCHEMES = ("report", "strict", "leave-language")
 
 
-def make_folds(table: pd.DataFrame, task: str, tree: Taxonomy | None, depth: int, count: int, seed: int) -> pd.DataFrame:
+def make_folds(
+    table: pd.DataFrame, task: str, tree: Taxonomy | None, depth: int, count: int, seed: int
+) -> pd.DataFrame:
     """Deal the training rows of a task into folds: `id, fold, query_group, category_group`.
 
     QI keeps a query in one fold; QC keeps a category group (the first `depth` levels) in one fold, as the winning
@@ -20,7 +22,9 @@ def make_folds(table: pd.DataFrame, task: str, tree: Taxonomy | None, depth: int
     category_group = [tree.group(target, depth) for target in table["target"]] if tree else [""] * len(table)
     groups = pd.Series(category_group, index=table.index) if task == "QC" else query_group
     if groups.nunique() < count:
-        raise ValueError(f"{task}: {groups.nunique()} groups cannot be dealt into {count} folds; use fewer folds or more rows")
+        raise ValueError(
+            f"{task}: {groups.nunique()} groups cannot be dealt into {count} folds; use fewer folds or more rows"
+        )
     stratum = table["language"] + table["label"].astype(str)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     fold = pd.Series(-1, index=range(len(table)))

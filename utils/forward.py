@@ -12,7 +12,9 @@ from utils.packing import Ids, like_length, pad
 CHUNK = 512  # padded tokens of the sequences that `towers` encodes at once while training
 
 
-def embed(model: EncoderClassifier, sequences: Sequence[Ids], pad_id: int, tokens: int) -> tuple[Tensor, dict[Ids, int]]:
+def embed(
+    model: EncoderClassifier, sequences: Sequence[Ids], pad_id: int, tokens: int
+) -> tuple[Tensor, dict[Ids, int]]:
     """Vectors of the distinct sequences, `[distinct, hidden]`, and where each stands; encoded in batches of like length."""
     distinct = list(dict.fromkeys(sequences))
     place = next(model.parameters()).device

@@ -79,3 +79,12 @@ def by_language(table: pd.DataFrame, trained_on: set[str], seed: int = 0) -> pd.
     for code in ordered(set(table["language"])):
         rows.append(_row(code, code in trained_on, table[table["language"] == code], seed))
     return pd.DataFrame(rows)
+
+
+def judge(oof: pd.DataFrame, train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """An out-of-fold table, cut at its best threshold, by language; `train` gives the queries and what was trained on."""
+    threshold, _ = best_threshold(oof["label"], oof["probability"])
+    known = oof.merge(train[["id", "query"]], on="id", validate="one_to_one")
+    return by_language(
+        known.assign(prediction=(known["probability"] >= threshold).astype(int)), set(train["language"]), seed
+    )

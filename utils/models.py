@@ -115,7 +115,10 @@ def _quantisation(recipe: Recipe):
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=_dtype(recipe)
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=_dtype(recipe),
     )
 
 
@@ -157,7 +160,9 @@ def save_trained(model: nn.Module, folder: Path) -> None:
     if isinstance(model, PeftModel):
         model.save_pretrained(folder)
     else:
-        save_file({n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}, folder / TRAINED)
+        save_file(
+            {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}, folder / TRAINED
+        )
 
 
 def load_trained(model: nn.Module, folder: Path) -> nn.Module:
@@ -167,7 +172,9 @@ def load_trained(model: nn.Module, folder: Path) -> nn.Module:
     tensors = load_file(folder / TRAINED)
     unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
     if unknown:
-        raise ValueError(f"{folder / TRAINED}: tensors {unknown[:3]} belong to another network; delete the folder and train again")
+        raise ValueError(
+            f"{folder / TRAINED}: tensors {unknown[:3]} belong to another network; delete the folder and train again"
+        )
     return model
 
 

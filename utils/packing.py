@@ -53,7 +53,9 @@ def _frame(tokenizer: PreTrainedTokenizerFast, encoder: bool) -> tuple[Ids, Ids,
     return start, middle, end
 
 
-def encode(table: pd.DataFrame, task: str, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, encoder: bool) -> Encoded:
+def encode(
+    table: pd.DataFrame, task: str, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, encoder: bool
+) -> Encoded:
     """Token ids of (query, English, target) rows behind explicit markers.
 
     Fields are tokenised apart, so that no tokenizer can glue them together: encoders get

@@ -52,6 +52,10 @@ class Run:
         return self.root / "07_ensemble"
 
     @property
+    def ensemble_file(self) -> Path:
+        return self.ensemble / "ensemble.json"
+
+    @property
     def notebooks(self) -> Path:
         return self.root / "notebooks"
 

@@ -30,7 +30,9 @@ def _clean(axis: Axes) -> None:
     axis.grid(axis="x", color="#e8eaed", linewidth=0.8)
 
 
-def f1_by_language(scores: pd.DataFrame, title: str, before: pd.DataFrame | None = None, before_name: str = "") -> Figure:
+def f1_by_language(
+    scores: pd.DataFrame, title: str, before: pd.DataFrame | None = None, before_name: str = ""
+) -> Figure:
     """F1 by language with query-clustered 95 % whiskers: `language, seen, rows, f1, f1_lo, f1_hi, constant_f1`.
 
     Filled dots are languages of the training data, hollow ones were never trained on; grey is `before`; the dashed
@@ -53,7 +55,9 @@ def f1_by_language(scores: pd.DataFrame, title: str, before: pd.DataFrame | None
         axis.scatter(table["f1"][~seen], rows[~seen], s=58, facecolor="white", edgecolor=BLUE, linewidth=1.8, zorder=4,
                      label="language never trained on")  # fmt: skip
     names = [f"{LANGUAGES[code]} ({code})  n={table['rows'][code]:,}" for code in codes]
-    axis.set(yticks=rows, yticklabels=names, xlim=F1_RANGE, ylim=(-0.7, len(codes) - 0.3), xlabel="F1 of the positive class")
+    axis.set(
+        yticks=rows, yticklabels=names, xlim=F1_RANGE, ylim=(-0.7, len(codes) - 0.3), xlabel="F1 of the positive class"
+    )
     axis.set_title(title, loc="left", fontsize=11)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
@@ -70,7 +74,9 @@ def ladder(board: pd.DataFrame, task: str) -> Figure:
     constant = board[(board["task"] == task) & (board["recipe"] == "constant")]["f1"]
     if len(constant):
         left.axvline(constant.iloc[0], color=INK, linestyle="--", linewidth=1)
-        left.annotate('all "relevant"', (constant.iloc[0], -0.75), fontsize=8, ha="center", va="top", annotation_clip=False)
+        left.annotate(
+            'all "relevant"', (constant.iloc[0], -0.75), fontsize=8, ha="center", va="top", annotation_clip=False
+        )
     right.barh(rows, table["auc"] - 0.5, left=0.5, color=colours, height=0.55)
     left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (best threshold)", ylim=(-0.8, len(table) - 0.4))
     left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % by query", loc="left", fontsize=11)
@@ -84,7 +90,9 @@ def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
     figure, (axis,) = _figure(6.8, 3.8)
     axis.set_xscale("log")
     for family, rows in table.groupby("family"):
-        axis.scatter(rows["score_rows_per_s"], rows["f1"], color=FAMILY_COLOURS[str(family)], s=60, label=family, zorder=3)
+        axis.scatter(
+            rows["score_rows_per_s"], rows["f1"], color=FAMILY_COLOURS[str(family)], s=60, label=family, zorder=3
+        )
     for row in table.itertuples():
         axis.annotate(row.recipe, (row.score_rows_per_s, row.f1), xytext=(6, 5), textcoords="offset points", fontsize=8)
     axis.grid(axis="y", color="#e8eaed", linewidth=0.8)
@@ -105,7 +113,11 @@ def shares_by_language(counts: pd.DataFrame, title: str) -> Figure:
     height = 0.8 / len(splits)
     for number, (split, colour) in enumerate(zip(splits, (GREY, GREEN, BLUE), strict=False)):
         axis.barh(np.arange(len(table))[::-1] + (1 - number) * height, table[split], height, label=split, color=colour)
-    axis.set(yticks=np.arange(len(table))[::-1], yticklabels=[f"{LANGUAGES[c]} ({c})" for c in table.index], xlabel="share of the split's rows")
+    axis.set(
+        yticks=np.arange(len(table))[::-1],
+        yticklabels=[f"{LANGUAGES[c]} ({c})" for c in table.index],
+        xlabel="share of the split's rows",
+    )
     axis.set_title(title, loc="left", fontsize=11)
     axis.legend(frameon=False, fontsize=8)
     return figure
@@ -120,7 +132,11 @@ def positives_by_language(table: pd.DataFrame, title: str) -> Figure:
     error = 1.96 * np.sqrt(rate["mean"] * (1 - rate["mean"]) / rate["size"])
     axis.errorbar(rate["mean"], rows, xerr=error, fmt="o", color=BLUE, ecolor=BLUE, elinewidth=1.4)
     axis.axvline(table["label"].mean(), color=INK, linestyle="--", linewidth=1)
-    axis.set(yticks=rows, yticklabels=[f"{LANGUAGES[c]} ({c})  n={n:,}" for c, n in rate["size"].items()], xlabel="share of relevant rows (dashed: all rows)")
+    axis.set(
+        yticks=rows,
+        yticklabels=[f"{LANGUAGES[c]} ({c})  n={n:,}" for c, n in rate["size"].items()],
+        xlabel="share of relevant rows (dashed: all rows)",
+    )
     axis.set_title(title, loc="left", fontsize=11)
     return figure
 
@@ -160,7 +176,12 @@ def confusion(table: pd.DataFrame, title: str) -> Figure:
         if count:
             dark = count > counts.to_numpy().max() ** 0.6
             axis.text(column, row, count, ha="center", va="center", fontsize=8, color="white" if dark else INK)
-    axis.set(xticks=range(counts.shape[1]), xticklabels=counts.columns, yticks=range(counts.shape[0]), yticklabels=counts.index)
+    axis.set(
+        xticks=range(counts.shape[1]),
+        xticklabels=counts.columns,
+        yticks=range(counts.shape[0]),
+        yticklabels=counts.index,
+    )
     axis.set(xlabel="identified language", ylabel="tag in the file")
     axis.set_title(title, loc="left", fontsize=11)
     return figure

@@ -43,7 +43,9 @@ class Profile:
     def final(self, champion: Recipe, tapt: bool) -> Recipe:
         """The final recipe: the champion on all rows that the profile allows, after stage 1 where TAPT has won."""
         sister = self.sister_rows if tapt else 0
-        return champion.with_(rows=self.final_rows, folds=self.final_folds, epochs=self.final_epochs, sister_rows=sister)
+        return champion.with_(
+            rows=self.final_rows, folds=self.final_folds, epochs=self.final_epochs, sister_rows=sister
+        )
 
 
 def _length(recipe: Recipe, task: str) -> int:
@@ -129,7 +131,9 @@ LADDER = (  # family, name: the report's bake-off; what it calls Qwen2-7B and 14
     ("gemma", "gemma-2-9b"),
     ("gemma", "gemma-3-12b"),
 )
-XLMR = replace(LARGE, name="xlm-roberta-large", family="xlm-r", model="xlm-roberta-large", pooling="first", tuning="full")
+XLMR = replace(
+    LARGE, name="xlm-roberta-large", family="xlm-r", model="xlm-roberta-large", pooling="first", tuning="full"
+)
 GEMMA_12B = replace(LARGE, name="gemma-3-12b", model="gemma-3-12b")
 
 A100 = Profile(

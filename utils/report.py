@@ -46,10 +46,14 @@ def _score_table(scores: pd.DataFrame, task: str) -> str:
     lines = []
     for _, row in rows.iterrows():
         cells = "".join(f"<td>{form.format(row[key])}</td>" for key, form in NUMBERS.items())
-        lines.append(f"<tr class='{'ours' if row['recipe'] == 'ensemble' else ''}'><td>{html.escape(row['recipe'])}</td>{cells}</tr>")
+        lines.append(
+            f"<tr class='{'ours' if row['recipe'] == 'ensemble' else ''}'><td>{html.escape(row['recipe'])}</td>{cells}</tr>"
+        )
     head = "".join(f"<th>{name}</th>" for name in heads)
     where = "test, scored as the leaderboard would" if split == "test" else "out of fold (the data has no solution)"
-    return f"<h2>{task} · {TASK_NAMES[task]}</h2><p class='note'>{where}</p><table><tr>{head}</tr>{''.join(lines)}</table>"
+    return (
+        f"<h2>{task} · {TASK_NAMES[task]}</h2><p class='note'>{where}</p><table><tr>{head}</tr>{''.join(lines)}</table>"
+    )
 
 
 def _picture(path: Path) -> str:

@@ -1,6 +1,6 @@
 """The road from a shell: check the arguments and the data, run the notebooks headlessly, print the score table.
 
-    python -m utils.road [--profile ...] [--data DIR] ...      (./run_all.sh does the set-up first)
+python -m utils.road [--profile ...] [--data DIR] ...      (./run_all.sh does the set-up first)
 """
 
 import argparse
@@ -28,8 +28,12 @@ class Choice:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run_all.sh", description="From raw queries to a submission, in seven notebooks.")
-    parser.add_argument("--profile", choices=list(profiles.PROFILES), help="default: a100 with data/raw and a large GPU, else laptop")
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh", description="From raw queries to a submission, in seven notebooks."
+    )
+    parser.add_argument(
+        "--profile", choices=list(profiles.PROFILES), help="default: a100 with data/raw and a large GPU, else laptop"
+    )
     parser.add_argument("--data", default="", metavar="DIR", help="a folder with the competition's files")
     parser.add_argument("--run", metavar="NAME", help="name of the run (default: the profile)")
     parser.add_argument("--rows", type=int, default=-1, metavar="N", help="at most N training rows a task; 0 = all")
@@ -93,7 +97,7 @@ def run_notebook(path: Path, run: paths.Run, parameters: dict[str, object]) -> N
         cwd=str(paths.NOTEBOOKS),
         progress_bar=False,
         stdout_file=sys.stdout,
-        log_output=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel talks to this machine alone; no need to warn of it
     )
 
 
@@ -109,7 +113,9 @@ def show_scores(run: paths.Run) -> None:
         rows = rows[rows["split"] == split].sort_values("f1", ascending=False)
         print(f"\n{task} ({TASK_NAMES[task]}), {split}: F1 of the positive class, 95 % by query")
         for row in rows.itertuples():
-            print(f"  {row.recipe:<28} {row.f1:.4f}  [{row.f1_lo:.3f}, {row.f1_hi:.3f}]  AUC {row.auc:.3f}  n={row.rows:,}")
+            print(
+                f"  {row.recipe:<28} {row.f1:.4f}  [{row.f1_lo:.3f}, {row.f1_hi:.3f}]  AUC {row.auc:.3f}  n={row.rows:,}"
+            )
 
 
 def walk(asked: argparse.Namespace, chosen: list[Path], run: paths.Run, parameters: dict[str, object]) -> int:
@@ -124,7 +130,10 @@ def walk(asked: argparse.Namespace, chosen: list[Path], run: paths.Run, paramete
             return FAILED
         except Exception as error:  # whatever a cell raised: its notebook shows it
             print(f"{type(error).__name__}: {getattr(error, 'evalue', error)}", file=sys.stderr)
-            print(f"[{number}/{total}] {path.stem} failed; its notebook lies in {run.notebooks / path.name}", file=sys.stderr)
+            print(
+                f"[{number}/{total}] {path.stem} failed; its notebook lies in {run.notebooks / path.name}",
+                file=sys.stderr,
+            )
             return FAILED
         print(f"[{number}/{total}] {path.stem} ... {time.monotonic() - start:.0f} s", flush=True)
     return DONE
@@ -140,7 +149,10 @@ def main(arguments: list[str]) -> int:
         profile_choice = choose_profile(asked.profile, folder)
         profile = profiles.load(profile_choice.value, asked.rows)
         run = paths.Run(asked.run or profile.name)
-        print(f"data:    {folder} ({reason})\nprofile: {profile.name} ({profile_choice.reason})\nrun:     {run.name}", flush=True)
+        print(
+            f"data:    {folder} ({reason})\nprofile: {profile.name} ({profile_choice.reason})\nrun:     {run.name}",
+            flush=True,
+        )
         models = settings.absolute(asked.models)
         settings.keep(run, settings.Settings(profile.name, str(folder), models))
         raw = data.read_folder(folder)
@@ -152,7 +164,14 @@ def main(arguments: list[str]) -> int:
         return REFUSED
     start = (asked.only or asked.first or "01").zfill(2)
     chosen = [path for path in notebooks() if (path.stem[:2] == start if asked.only else path.stem[:2] >= start)]
-    parameters = {"profile": profile.name, "run": run.name, "data": str(folder), "rows": asked.rows, "models": models, "progress": "lines"}
+    parameters = {
+        "profile": profile.name,
+        "run": run.name,
+        "data": str(folder),
+        "rows": asked.rows,
+        "models": models,
+        "progress": "lines",
+    }
     code = walk(asked, chosen, run, parameters)
     if code == DONE:
         report.write_report(run, notebooks())

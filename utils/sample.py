@@ -1,6 +1,6 @@
 """Make the embedded multilingual data set in the competition's own format, traps included. It is synthetic.
 
-    python -m utils.sample [--rows N] [--seed S] DIR
+python -m utils.sample [--rows N] [--seed S] DIR
 """
 
 import argparse
@@ -31,7 +31,10 @@ POSITIVE = {  # share of positive rows by language; elsewhere the task's mean
     "QC": {"en": 0.666, "es": 0.707, "fr": 0.697, "pt": 0.702, "ja": 0.787, "ko": 0.585, "": 0.6895},
     "QI": {"th": 0.547, "es": 0.682, "": 0.6243},
 }
-ROWS_A_QUERY = {"QC": ((1, 2, 3, 4, 5, 6, 7, 8), (26, 34, 19, 10, 6, 3, 1, 1)), "QI": ((1, 2, 3, 4, 5, 6, 8, 10), (9, 15, 18, 20, 16, 12, 7, 3))}
+ROWS_A_QUERY = {
+    "QC": ((1, 2, 3, 4, 5, 6, 7, 8), (26, 34, 19, 10, 6, 3, 1, 1)),
+    "QI": ((1, 2, 3, 4, 5, 6, 8, 10), (9, 15, 18, 20, 16, 12, 7, 3)),
+}
 ROWS = 8000  # training rows a task of the embedded data; dev and test have a quarter each
 WRONG_LABELS = 0.05
 AUDIENCE_WORDS = {
@@ -109,7 +112,11 @@ class Maker:
             self.rng.shuffle(parts)
         parts.insert(self.rng.randint(0, len(parts)) if self.chance(0.3) else 0, head)
         if need.brand:
-            parts = [need.brand.lower() if self.chance(0.6) else need.brand, *([need.model] if need.model else []), *parts]
+            parts = [
+                need.brand.lower() if self.chance(0.6) else need.brand,
+                *([need.model] if need.model else []),
+                *parts,
+            ]
         joint = "" if need.language in UNSPACED and self.chance(0.5) else " "
         return self._noise(self._typed(joint.join(parts), need.language))
 
@@ -129,13 +136,16 @@ class Maker:
 
     def _misspelt(self, text: str) -> str:
         at = self.rng.randrange(len(text))
-        return self.rng.choice(
-            (
-                text[:at] + text[at + 1 :],
-                text[:at] + text[at] + text[at:],
-                text[:at] + text[at + 1 : at + 2] + text[at : at + 1] + text[at + 2 :],
-            )
-        ).strip() or text
+        return (
+            self.rng.choice(
+                (
+                    text[:at] + text[at + 1 :],
+                    text[:at] + text[at] + text[at:],
+                    text[:at] + text[at + 1 : at + 2] + text[at : at + 1] + text[at + 2 :],
+                )
+            ).strip()
+            or text
+        )
 
     def _noise(self, text: str) -> str:
         """The dirt of the real files: escaped quotes, wide and zero-width spaces, emoji, leading signs, doubled spaces."""
@@ -168,14 +178,16 @@ class Maker:
         """Whether a category is for other people than the query asks for."""
         asked = need.wanted.get("audience")
         said = [who for who, marks in AUDIENCE_WORDS.items() if any(mark in name for name in path for mark in marks)]
-        return bool(asked and said and asked.key in AUDIENCE_WORDS and AUDIENCE_WORDS[asked.key] and asked.key not in said)
+        return bool(
+            asked and said and asked.key in AUDIENCE_WORDS and AUDIENCE_WORDS[asked.key] and asked.key not in said
+        )
 
     def other(self, product: Product) -> Product:
         """A product that is a wrong answer: mostly a hard one."""
         draw = self.rng.random()
-        if draw < 0.28 and product.related:
+        if draw < 0.24 and product.related:
             return self.lexicon.products[self.rng.choice(product.related)]
-        if draw < 0.56 and self.siblings[product.key]:
+        if draw < 0.52 and self.siblings[product.key]:
             return self.rng.choice(self.siblings[product.key])
         return self.rng.choice(self.products)
 
@@ -184,7 +196,7 @@ class Maker:
         fitting = [path for path in right if not self._clashes(path, need)] or right
         if relevant:
             leaves = [path for path in fitting if path in need.product.paths]
-            return ",".join(self.rng.choice(leaves if leaves and self.chance(0.6) else fitting))
+            return ",".join(self.rng.choice(leaves if leaves and self.chance(0.8) else fitting))
         clashing = [path for path in right if path not in fitting]
         if clashing and self.chance(0.4):
             return ",".join(self.rng.choice(clashing))
@@ -203,7 +215,9 @@ class Maker:
                 kind = self.rng.choice(kinds)
                 wanted[kind] = self.rng.choice([v for v in self.lexicon.attributes[kind] if v.key != wanted[kind].key])
             elif model and self.chance(0.3):
-                model = self.rng.choice([m for b in self.lexicon.brands[product.paths[0][0]] for m in b.models if m != model])
+                model = self.rng.choice(
+                    [m for b in self.lexicon.brands[product.paths[0][0]] for m in b.models if m != model]
+                )
             else:
                 product = self.other(need.product)
                 compatible = f"for {need.product.terms['en'][0]}" if self.chance(0.35) else ""
@@ -214,7 +228,11 @@ class Maker:
         language = "en" if self.chance(0.94) else self.rng.choice(list(LANGUAGES))
         names = list(product.terms[language])
         self.rng.shuffle(names)
-        extra = [k for k in ("colour", "material", "use", "audience") if k in product.attributes and k not in wanted and self.chance(0.3)]
+        extra = [
+            k
+            for k in ("colour", "material", "use", "audience")
+            if k in product.attributes and k not in wanted and self.chance(0.3)
+        ]
         shown = [value for kind, value in wanted.items() if self.chance(0.8)]
         shown += [self.rng.choice(self.lexicon.attributes[kind]) for kind in extra]
         traits = [value.terms[language][0] for value in shown]
@@ -222,7 +240,12 @@ class Maker:
         if not brand and self.chance(0.4):
             sellers = self.lexicon.brands.get(product.paths[0][0], ())
             brand = self.rng.choice(sellers).name if sellers else ""
-        start = [brand, model, "2024 New" if self.chance(0.15) else "", f"{self.rng.randint(2, 100)}PCS" if self.chance(0.12) else ""]
+        start = [
+            brand,
+            model,
+            "2024 New" if self.chance(0.15) else "",
+            f"{self.rng.randint(2, 100)}PCS" if self.chance(0.12) else "",
+        ]
         middle = [*traits[:2], *features[:2], names[0], compatible, *features[2:], *names[1:2], *traits[2:]]
         if self.chance(0.25):
             self.rng.shuffle(middle)
@@ -242,6 +265,7 @@ class Maker:
         truly = (rates.get(language, rates[""]) - WRONG_LABELS) / (1 - 2 * WRONG_LABELS)
         made: list[tuple[str, str | None, int]] = []
         seen: set[str] = set()
+        owed = 0.0
         while len(made) < count:
             if self.chance(0.015):
                 need, text = self.stray(language)
@@ -254,11 +278,15 @@ class Maker:
             targets: dict[str | None, int] = {}
             for _ in range(min(self.rng.choices(sizes, weights)[0], count - len(made))):
                 relevant = self.chance(truly)
-                for _ in range(4):  # a query has few right categories: when they are used up, its rows are fewer
+                if not relevant and owed >= 1:
+                    relevant, owed = True, owed - 1
+                for _ in range(4):
                     target = (self.category if task == "QC" else self.title)(need, relevant)
                     if target not in targets:
                         targets[target] = int(relevant != self.chance(WRONG_LABELS))
                         break
+                else:  # a query has few right categories: when they are used up, another query makes up for it
+                    owed += (1 - truly) * relevant
             made += [(text, target, label) for target, label in targets.items()]
         return made if marked else self._damaged(made, task)
 
@@ -290,7 +318,9 @@ def _line(content: dict[str, Any]) -> str:
 
 def _write_split(maker: Maker, folder: Path, task: str, split: str, rows: int) -> None:
     shares = LAYOUT[task, "train" if split == "train" else "held out"]
-    found = [(code, *row) for code, n in _counts(shares, rows).items() for row in maker.rows(task, code, n, marked=False)]
+    found = [
+        (code, *row) for code, n in _counts(shares, rows).items() for row in maker.rows(task, code, n, marked=False)
+    ]
     found.sort(key=lambda row: (row[0], row[1], row[2] or ""))
     lines, answers = [], []
     for number, (language, query, target, label) in enumerate(found, start=1):
@@ -334,9 +364,13 @@ def open_folder(named: str, rows: int) -> tuple[Path, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m utils.sample", description="Write the embedded, synthetic data set.")
+    parser = argparse.ArgumentParser(
+        prog="python -m utils.sample", description="Write the embedded, synthetic data set."
+    )
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--rows", type=int, default=ROWS, help="training rows a task (%(default)s); dev and test have a quarter each")
+    parser.add_argument(
+        "--rows", type=int, default=ROWS, help="training rows a task (%(default)s); dev and test have a quarter each"
+    )
     parser.add_argument("--seed", type=int, default=2025)
     asked = parser.parse_args()
     try:

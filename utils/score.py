@@ -1,6 +1,6 @@
 """The only loop over batches that scores; and the command that answers new pairs with a run's final ensemble.
 
-    python -m utils.score --run NAME --task QC|QI [--input F] [--output F]
+python -m utils.score --run NAME --task QC|QI [--input F] [--output F]
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from utils import blend, models, paths, translate, weights
+from utils import blend, models, paths, settings, translate, weights
 from utils.data import DataError
 from utils.files import write_text
 from utils.forward import embed, logits
@@ -52,11 +52,15 @@ def predict(model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: st
     return found
 
 
-def cosines(model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096) -> NDArray[np.float64]:
+def cosines(
+    model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096
+) -> NDArray[np.float64]:
     """Cosine of the target with the query and with its English, `[rows, 2]`, behind e5's own prefixes (its model card)."""
 
     def vectors(prefix: str, texts: pd.Series) -> NDArray[np.float64]:
-        told = tokenizer([f"{prefix}: {tidy(text)}" for text in texts], truncation=True, max_length=POSITIONS)["input_ids"]
+        told = tokenizer([f"{prefix}: {tidy(text)}" for text in texts], truncation=True, max_length=POSITIONS)[
+            "input_ids"
+        ]
         sequences = [tuple(ids) for ids in told]
         found, place = embed(model, sequences, tokenizer.pad_token_id, tokens)
         return found[[place[ids] for ids in sequences]].double().cpu().numpy()
@@ -90,9 +94,13 @@ def read_pairs(content: bytes, task: str, name: str) -> Pairs:
             continue
         missing = [key for key in ("origin_query", TARGET_KEY[task]) if not isinstance(row, dict) or key not in row]
         if missing:
-            problems.append(f"{name}:{number}: key {', '.join(missing)} is missing; each line needs origin_query and {TARGET_KEY[task]}")
+            problems.append(
+                f"{name}:{number}: key {', '.join(missing)} is missing; each line needs origin_query and {TARGET_KEY[task]}"
+            )
         elif row.get("language", "en") not in LANGUAGES:
-            problems.append(f"{name}:{number}: language {json.dumps(row['language'])} is unknown; use one of {' '.join(LANGUAGES)}")
+            problems.append(
+                f"{name}:{number}: language {json.dumps(row['language'])} is unknown; use one of {' '.join(LANGUAGES)}"
+            )
         else:
             lines.append(row)
     if problems:
@@ -104,42 +112,49 @@ def read_pairs(content: bytes, task: str, name: str) -> Pairs:
 
 def answer(pairs: Pairs, run: paths.Run, task: str, style: Style = "none") -> list[dict[str, Any]]:
     """The pairs with `probability` and `prediction`, by the run's final ensemble: translated, scored, blended, cut."""
-    settings = json.loads(run.settings.read_text("utf-8"))
-    ensemble = json.loads((run.ensemble / "ensemble.json").read_text("utf-8"))[task]
-    backend = translate.open_backend(ensemble["translation"], settings["models"], offline=True)
-    english, _ = translate.translate(pairs.table, backend, paths.TRANSLATIONS, bar=style == "bar")
+    chosen, translation = blend.load_blend(run.ensemble_file, task)
+    folder = settings.load(run).models
+    local = Path(folder) if folder else None
+    english, _ = translate.translate(
+        pairs.table, translate.open_backend(translation, folder), paths.TRANSLATIONS, bar=False
+    )
     table = pairs.table.assign(query_en=english)
     members = {}
-    for name in ensemble["weights"]:
-        folder = run.final / task / name
-        recipe = load(folder / "recipe.json")
-        base = weights.resolve(recipe.model, Path(settings["models"]) if settings["models"] else None, offline=True)
+    for name in chosen.weights:
+        place = run.final / task / name
+        recipe = load(place / "recipe.json")
+        base = weights.resolve(recipe.model, local, offline=True)
         tokenizer = models.load_tokenizer(base)
         rows = encode(table, task, tokenizer, recipe, models.is_encoder(base))
         folds = []
         for fold in recipe.folds:
-            model = models.load_scorer(recipe, base, folder / f"fold{fold}")
-            found = predict(model, rows, recipe.score_tokens, tokenizer.pad_token_id, f"{name} fold {fold}", style)
+            network = models.load_scorer(recipe, base, place / f"fold{fold}")
+            found = predict(network, rows, recipe.score_tokens, tokenizer.pad_token_id, f"{name} fold {fold}", style)
             folds.append(table[["id", "language"]].assign(probability=found, fold=fold))
         members[name] = blend.average_folds(folds)
-    calibration = {name: tuple(pair) for name, pair in ensemble["calibration"].items()}
-    mixed = blend.mix(members, ensemble["weights"], calibration)
-    decided = blend.decide(mixed, ensemble["threshold"], ensemble["language_thresholds"])
+    mixed = blend.mix(members, chosen.weights, chosen.calibration)
+    decided = blend.decide(mixed, chosen.threshold, chosen.language_thresholds)
     answers = zip(pairs.lines, mixed["probability"], decided, strict=True)
     return [{**line, "probability": round(float(p), 6), "prediction": int(cut)} for line, p, cut in answers]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m utils.score", description="Answer pairs with a run's final ensemble.")
+    parser = argparse.ArgumentParser(
+        prog="python -m utils.score", description="Answer pairs with a run's final ensemble."
+    )
     parser.add_argument("--run", required=True)
     parser.add_argument("--task", required=True, choices=TASKS)
-    parser.add_argument("--input", type=Path, help="JSON Lines of origin_query and category_path or item_title (default: standard input)")
+    parser.add_argument(
+        "--input",
+        type=Path,
+        help="JSON Lines of origin_query and category_path or item_title (default: standard input)",
+    )
     parser.add_argument("--output", type=Path, help="where the answers go (default: standard output)")
     asked = parser.parse_args()
     run = paths.Run(asked.run)
-    if not (run.ensemble / "ensemble.json").exists():
+    if not run.ensemble_file.exists():
         parser.error(f"run {asked.run!r} has no ensemble; run ./run_all.sh --run {asked.run} first")
-    if asked.task not in json.loads((run.ensemble / "ensemble.json").read_text("utf-8")):
+    if asked.task not in json.loads(run.ensemble_file.read_text("utf-8")):
         parser.error(f"run {asked.run!r} has no ensemble for {asked.task}; its data held no file of that task")
     if asked.input and not asked.input.exists():
         parser.error(f"{asked.input}: no such file")

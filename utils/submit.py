@@ -1,6 +1,6 @@
 """Table -> the organisers' files, and the strict check of them.
 
-    python -m utils.submit --run NAME --check [DIR]
+python -m utils.submit --run NAME --check [DIR]
 """
 
 import argparse
@@ -40,7 +40,9 @@ def format_submission(test: pd.DataFrame, answers: pd.DataFrame, task: str, asci
         raise ValueError(f"{task}: an id is answered twice")
     prediction = test["id"].map(answers.set_index("id")["prediction"])
     if prediction.isna().any():
-        raise ValueError(f"{task}: {int(prediction.isna().sum())} test rows have no answer, the first is id {test['id'][prediction.isna()].iloc[0]}")
+        raise ValueError(
+            f"{task}: {int(prediction.isna().sum())} test rows have no answer, the first is id {test['id'][prediction.isna()].iloc[0]}"
+        )
     columns = (test["id"], test["language"], test["origin_query"], test["target"], prediction)
     lines = []
     for number, language, query, target, answer in zip(*columns, strict=True):
@@ -138,11 +140,15 @@ def check_submission(folder: Path, data: Path) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m utils.submit", description="Check a run's submission strictly.")
     parser.add_argument("--run", required=True)
-    parser.add_argument("--check", required=True, nargs="?", const="", metavar="DIR", help="the folder (default: submissions/RUN)")
+    parser.add_argument(
+        "--check", required=True, nargs="?", const="", metavar="DIR", help="the folder (default: submissions/RUN)"
+    )
     asked = parser.parse_args()
     run = Run(asked.run)
     if not run.settings.exists():
-        parser.error(f"run {asked.run!r} is not known; runs/{asked.run}/run.json is missing: run ./run_all.sh --run {asked.run}")
+        parser.error(
+            f"run {asked.run!r} is not known; runs/{asked.run}/run.json is missing: run ./run_all.sh --run {asked.run}"
+        )
     folder = Path(asked.check) if asked.check else run.submission
     data = Path(json.loads(run.settings.read_text("utf-8"))["data"])
     try:

@@ -15,7 +15,18 @@ from utils.metrics import auc, best_threshold
 from utils.recipe import Recipe
 from utils.schema import SISTER
 
-COLUMNS = ["task", "arm", "match", "fold", "f1", "auc", "rows", "sister_rows", "max_logit_difference", "base_logit_difference"]
+COLUMNS = [
+    "task",
+    "arm",
+    "match",
+    "fold",
+    "f1",
+    "auc",
+    "rows",
+    "sister_rows",
+    "max_logit_difference",
+    "base_logit_difference",
+]
 MATCHES = ("epochs", "steps")
 
 
@@ -48,9 +59,15 @@ def compare(arm: Recipe, matches: tuple[str, ...], folder: Path, task: str) -> l
     for fold in arm.folds:
         oof, told = read_table(folder / f"fold{fold}" / "oof.parquet"), fold_facts(folder, fold)
         facts = {key: told.get(key) for key in ("sister_rows", "max_logit_difference", "base_logit_difference")}
-        score = {"f1": best_threshold(oof["label"], oof["probability"])[1], "auc": auc(oof["label"], oof["probability"])}
+        score = {
+            "f1": best_threshold(oof["label"], oof["probability"])[1],
+            "auc": auc(oof["label"], oof["probability"]),
+        }
         name = "tapt" if arm.sister_rows else "direct"
-        rows += [{"task": task, "arm": name, "match": m, "fold": fold, **score, "rows": told["teachers"], **facts} for m in matches]
+        rows += [
+            {"task": task, "arm": name, "match": m, "fold": fold, **score, "rows": told["teachers"], **facts}
+            for m in matches
+        ]
     return rows
 
 

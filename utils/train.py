@@ -79,7 +79,9 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, tag:
         step = int(facts["step"])
         for name, parameter in _trained(model).items():
             parameter.data.copy_(file.get_tensor(f"value.{name}"))
-            state: dict[str, Tensor] = {moment: file.get_tensor(f"{moment}.{name}").to(parameter.device) for moment in MOMENTS}
+            state: dict[str, Tensor] = {
+                moment: file.get_tensor(f"{moment}.{name}").to(parameter.device) for moment in MOMENTS
+            }
             optimizer.state[parameter] = {"step": torch.tensor(float(step)), **state}
     return step, json.loads(facts["log"])
 
@@ -119,7 +121,9 @@ def fit(
                 accelerator.backward(loss)
                 loss_sum += loss.item()
             if not math.isfinite(loss_sum):
-                raise ValueError(f"{title}: the loss is {loss_sum} in step {number + 1}; lower learning_rate ({recipe.learning_rate})")
+                raise ValueError(
+                    f"{title}: the loss is {loss_sum} in step {number + 1}; lower learning_rate ({recipe.learning_rate})"
+                )
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -126,7 +126,9 @@ def _batches(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str
         yield items[start : start + size]
 
 
-def translate(table: pd.DataFrame, backend: Backend, cache_path: Path, bar: bool = True) -> tuple[pd.Series, dict[str, int]]:
+def translate(
+    table: pd.DataFrame, backend: Backend, cache_path: Path, bar: bool = True
+) -> tuple[pd.Series, dict[str, int]]:
     """English for every row's `query`, asked once per distinct (language, query) and kept in the cache batch by batch.
 
     English is copied through. An interrupted call goes on where it stopped. Returns the texts on the table's index and
@@ -140,7 +142,9 @@ def translate(table: pd.DataFrame, backend: Backend, cache_path: Path, bar: bool
         known = _cached(cache, backend, asked)
         todo = [pair for pair in asked if pair not in known]
         english |= known
-        with tqdm(total=len(todo), desc=f"translate ({backend.name})", unit="query", disable=not (bar and todo)) as progress:
+        with tqdm(
+            total=len(todo), desc=f"translate ({backend.name})", unit="query", disable=not (bar and todo)
+        ) as progress:
             for batch in _batches(todo, backend.batch):
                 answers = backend.translate([text for _, text in batch], [language for language, _ in batch])
                 rows = [(backend.name, backend.version, *pair, made) for pair, made in zip(batch, answers, strict=True)]
@@ -151,7 +155,12 @@ def translate(table: pd.DataFrame, backend: Backend, cache_path: Path, bar: bool
     finally:
         cache.close()
     texts = [english[pair] for pair in zip(table["language"], table["query"], strict=True)]
-    counts = {"distinct": len(pairs), "copied": len(pairs) - len(asked), "cache_hits": len(known), "translated": len(todo)}
+    counts = {
+        "distinct": len(pairs),
+        "copied": len(pairs) - len(asked),
+        "cache_hits": len(known),
+        "translated": len(todo),
+    }
     return pd.Series(texts, index=table.index, dtype=object), counts
 
 

