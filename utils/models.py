@@ -123,7 +123,7 @@ def _quantisation(recipe: Recipe):
 
 
 def make_trainable(model: nn.Module, recipe: Recipe, start: Path | None = None) -> nn.Module:
-    """Choose what is trained: LoRA on all linear layers and the head, or all but the embeddings.
+    """Choose what is trained: LoRA on all linear layers and the head, or all but the embeddings and the frozen layers.
 
     `start` is a folder written by `save_trained`: training goes on from there, with the same adapter rather than a
     new one of the same name (which would begin at the base model again).
@@ -142,8 +142,9 @@ def make_trainable(model: nn.Module, recipe: Recipe, start: Path | None = None) 
         )  # fmt: skip
         torch.manual_seed(recipe.seed)
         return get_peft_model(model, config)
+    frozen = tuple(f".layer.{number}." for number in range(recipe.frozen_layers))
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(".embeddings." not in name and "embed_tokens" not in name)
+        parameter.requires_grad_(".embeddings." not in name and not any(layer in name for layer in frozen))
     if start is not None:
         load_trained(model, start)
     return model

@@ -30,7 +30,8 @@ class Recipe:
     query_first: bool = True  # query, then target; or the other way round
     max_length: int = 96
     pooling: str = "mean"  # mean | first | towers (encoders) | last (decoders)
-    tuning: str = "lora"  # lora | full (all but the embeddings)
+    tuning: str = "lora"  # lora | full (an encoder's layers, not its embeddings)
+    frozen_layers: int = 0  # with full: so many of an encoder's lowest layers stay as they are
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0

@@ -50,7 +50,8 @@ def arms(direct: Recipe, sister_rows: int, question: Question) -> list[tuple[str
     sister = len(cap_queries(folds.without_queries(question.sister, judges), sister_rows, direct.seed))
     longer = direct.with_(epochs=round(direct.epochs + sister / target, 4))
     tapt = direct.with_(sister_rows=sister_rows or len(question.sister))
-    return [("direct", direct, ("epochs",)), ("direct-longer", longer, ("steps",)), ("tapt", tapt, MATCHES)]
+    found = [("direct", direct, ("epochs",)), ("direct-longer", longer, ("steps",)), ("tapt", tapt, MATCHES)]
+    return [(name, arm.with_(name=f"{direct.name}, {name}"), matches) for name, arm, matches in found]
 
 
 def compare(arm: Recipe, matches: tuple[str, ...], folder: Path, task: str) -> list[dict[str, Any]]:

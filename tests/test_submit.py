@@ -1,0 +1,111 @@
+"""The submission: byte for byte the test file's texts, and a check that finds what is wrong."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from utils import submit
+
+TEXT = st.none() | st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=15)
+TESTS = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 1)), min_size=1, max_size=12)
+
+
+def write_test_file(folder: Path, rows: list[tuple[str | None, str | None, int]]) -> pd.DataFrame:
+    """A QI test file whose ids run backwards; the answers come in another order than the file."""
+    lines = []
+    for number, (query, title, _) in enumerate(rows):
+        content = {"id": 900 - number, "task": "QI", "language": "vn", "origin_query": query, "item_title": title}
+        lines.append(json.dumps(content, ensure_ascii=False))
+    (folder / "test_QI.txt").write_bytes(("\n".join(lines) + "\n").encode())
+    answers = pd.DataFrame({"id": [900 - number for number in range(len(rows))], "prediction": [row[2] for row in rows]})
+    return answers.sample(frac=1.0, random_state=0)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TESTS)
+def test_what_is_written_passes_the_check_and_says_what_was_answered(tmp_path: Path, rows: list) -> None:
+    answers = write_test_file(tmp_path, rows)
+    submit.write_submission({"QI": answers}, tmp_path, tmp_path / "out")
+    assert submit.check_submission(tmp_path / "out", tmp_path) == []
+    lines = [json.loads(line) for line in (tmp_path / "out" / "submit_QI.txt").read_text("utf-8").split("\n")[:-1]]
+    assert [(line["origin_query"], line["item_title"], line["prediction"]) for line in lines] == rows
+    assert list(lines[0]) == ["id", "language", "origin_query", "item_title", "prediction"]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    answers = write_test_file(tmp_path, [("áo", "Shirt", 1), (None, "", 0), ("x", None, 1)])
+    submit.write_submission({"QI": answers}, tmp_path, tmp_path / "out")
+    return tmp_path
+
+
+def edit(path: Path, change: dict[str, object], line: int = 1) -> None:
+    lines = path.read_text("utf-8").split("\n")
+    content = json.loads(lines[line])
+    lines[line] = json.dumps({key: value for key, value in {**content, **change}.items() if value != "DROP"}, ensure_ascii=False)
+    path.write_bytes("\n".join(lines).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"prediction": 2}, "submit_QI.txt:2: prediction is 2, not 0 or 1"),
+        ({"prediction": True}, "submit_QI.txt:2: prediction is true"),
+        ({"prediction": "1"}, 'submit_QI.txt:2: prediction is "1"'),
+        ({"prediction": 0.5}, "submit_QI.txt:2: prediction is 0.5"),
+        ({"id": 1}, "submit_QI.txt:2: id is 1, the test file has 899"),
+        ({"origin_query": ""}, "submit_QI.txt:2: origin_query differs"),
+        ({"item_title": None}, "submit_QI.txt:2: item_title differs"),
+        ({"language": "en"}, "submit_QI.txt:2: language differs"),
+        ({"prediction": "DROP"}, "submit_QI.txt:2: keys must be"),
+        ({"extra": 1}, "submit_QI.txt:2: keys must be"),
+    ],
+)
+def test_the_check_finds_a_wrong_line(written: Path, change: dict[str, object], told: str) -> None:
+    edit(written / "out" / "submit_QI.txt", change)
+    assert any(problem.startswith(told) for problem in submit.check_submission(written / "out", written))
+
+
+def test_the_check_finds_missing_doubled_and_swapped_lines(written: Path) -> None:
+    path = written / "out" / "submit_QI.txt"
+    first, second, third, end = path.read_text("utf-8").split("\n")
+    for lines in ([first, second, end], [first, second, third, third, end], [second, first, third, end]):
+        path.write_bytes("\n".join(lines).encode())
+        assert submit.check_submission(written / "out", written)
+
+
+def test_the_check_finds_a_wrong_archive(written: Path) -> None:
+    archive = written / "out" / "submit.zip"
+    good = archive.read_bytes()
+    archive.write_bytes(b"no zip")
+    assert submit.check_submission(written / "out", written) == ["submit.zip: is no zip archive"]
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("folder/submit_QI.txt", "")
+    assert "must hold ['submit_QI.txt'] at its root" in submit.check_submission(written / "out", written)[0]
+    archive.write_bytes(good)
+    edit(written / "out" / "submit_QI.txt", {"prediction": 1})
+    assert submit.check_submission(written / "out", written) == ["submit.zip: its submit_QI.txt differs from the file beside it"]
+
+
+def test_the_same_answers_give_the_same_bytes(written: Path) -> None:
+    before = (written / "out" / "submit.zip").read_bytes()
+    answers = pd.DataFrame({"id": [898, 899, 900], "prediction": [1, 0, 1]})
+    submit.write_submission({"QI": answers}, written, written / "out")
+    assert (written / "out" / "submit.zip").read_bytes() == before
+
+
+def test_a_row_without_an_answer_is_refused(written: Path) -> None:
+    with pytest.raises(ValueError, match="1 test rows have no answer, the first is id 898"):
+        submit.write_submission({"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, written, written / "out")
+
+
+def test_escapes_follow_the_test_file(tmp_path: Path) -> None:
+    line = {"id": 1, "task": "QI", "language": "ja", "origin_query": "靴", "item_title": "shoe"}
+    (tmp_path / "test_QI.txt").write_text(json.dumps(line) + "\n", "ascii")
+    submit.write_submission({"QI": pd.DataFrame({"id": [1], "prediction": [1]})}, tmp_path, tmp_path / "out")
+    assert b'"\\u9774"' in (tmp_path / "out" / "submit_QI.txt").read_bytes()
