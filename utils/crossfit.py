@@ -29,19 +29,24 @@ PROBE = 64  # rows on which the continuation from stage 1 to stage 2 is proved
 CONTINUES = 1e-3  # logits that differ by more are not a continuation
 
 
+Tables = dict[str, pd.DataFrame]  # split -> rows; `oof` are the judges
+
+
 @dataclass(frozen=True)
 class Question:
     """What a recipe is asked for one task: who teaches and judges, and which rows it answers besides."""
 
     task: str
     train: pd.DataFrame  # a clean table joined with its folds
-    asked: dict[str, pd.DataFrame] = field(default_factory=dict)  # split -> clean table
+    asked: Tables = field(default_factory=dict)  # split -> clean table
     sister: pd.DataFrame | None = None  # the sister task's training rows, for stage 1 of TAPT
     judge_rows: int = 0  # at most so many judged rows a fold (whole queries); 0 = all
+    network_rows: int = 0  # at most so many asked rows a split where a network answers; 0 = all
 
-    def hash(self) -> str:
-        tables = [self.train, *self.asked.values(), *([] if self.sister is None else [self.sister])]
-        return "-".join([self.task, str(self.judge_rows), *map(table_hash, tables)])
+    def hash(self, sister: bool) -> str:
+        """Fingerprint of everything that a recipe's result hangs on; the sister task only where the recipe reads it."""
+        tables = [self.train, *self.asked.values(), *([self.sister] if sister and self.sister is not None else [])]
+        return "-".join([self.task, str(self.judge_rows), str(self.network_rows), *map(table_hash, tables)])
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,11 @@ def join_folds(clean: pd.DataFrame, dealt: pd.DataFrame) -> pd.DataFrame:
 
 
 def open_question(
-    run: Run, task: str, splits: Sequence[str] = ("test",), judge_rows: int = 0, asked_rows: int = 0, seed: int = 0
+    run: Run, task: str, splits: Sequence[str] = ("test",), judge_rows: int = 0, network_rows: int = 0
 ) -> Question:
     """The question of a task as notebooks 02 and 03 left it; the sister task's training rows come with it where they exist.
 
-    `asked_rows` caps the rows of each split that are answered (whole queries); 0 = all. A split without a file is left out.
+    A split without a file is left out.
     """
     train = {
         name: read_table(run.clean_table("train", name), CLEAN_COLUMNS) for name in tasks_of(run.clean, "train_{}")
@@ -79,8 +84,7 @@ def open_question(
     joined = join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS))
     there = [split for split in splits if run.clean_table(split, task).exists()]
     asked = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
-    asked = {split: cap_queries(table, asked_rows, seed) for split, table in asked.items()}
-    return Question(task, joined, asked, train.get(SISTER[task]), judge_rows)
+    return Question(task, joined, asked, train.get(SISTER[task]), judge_rows, network_rows)
 
 
 def _answers(table: pd.DataFrame, probability: np.ndarray, fold: int) -> pd.DataFrame:
@@ -153,14 +157,22 @@ def _sister_rows(recipe: Recipe, question: Question, judges: pd.DataFrame) -> pd
 
 
 def _fit_network(
-    recipe: Recipe, question: Question, teachers: pd.DataFrame, judges: pd.DataFrame, fold: int, folder: Path, tag: str, bench: Bench
-) -> tuple[list[np.ndarray], dict[str, Any]]:  # fmt: skip
+    recipe: Recipe,
+    question: Question,
+    teachers: pd.DataFrame,
+    tables: Tables,
+    fold: int,
+    folder: Path,
+    tag: str,
+    bench: Bench,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Train one network and let it answer each of the tables; returns the answers and what the training told."""
     trainer = _Trainer(recipe, question.task, bench.weights(recipe), tag, bench.style)
     title = f"{recipe.name} {question.task} fold {fold}"
-    probe = trainer.encode(judges.head(PROBE), question.task)
+    probe = trainer.encode(tables["oof"].head(PROBE), question.task)
     previous, told = None, {}
     if recipe.sister_rows:
-        sister = _sister_rows(recipe, question, judges)
+        sister = _sister_rows(recipe, question, tables["oof"])
         previous = folder / "stage1"
         first = trainer.train(
             sister, SISTER[question.task], previous, f"{title}, first on {SISTER[question.task]}", probe, None
@@ -170,36 +182,38 @@ def _fit_network(
         told["max_logit_difference"] = difference(second["begin"], first["end"])
         told["base_logit_difference"] = difference(second["begin"], first["begin"])
         told["sister_rows"] = first["rows"]
-    scorer = models.load_scorer(recipe, trainer.base, folder)
-    start, answers, tables = time.monotonic(), [], {"judges": judges, **question.asked}
+    scorer, answers = models.load_scorer(recipe, trainer.base, folder), {}
+    start = time.monotonic()
     for split, table in tables.items():
         rows = trainer.encode(table, question.task)
         pad_id = trainer.tokenizer.pad_token_id
-        answers.append(predict(scorer, rows, recipe.score_tokens, pad_id, f"{title}, {split}", bench.style))
+        answers[split] = predict(scorer, rows, recipe.score_tokens, pad_id, f"{title}, {split}", bench.style)
     told["score_rows_per_s"] = sum(map(len, tables.values())) / (time.monotonic() - start)
     return answers, told | {key: second[key] for key in ("train_rows_per_s", "parameters", "targets_cut")}
 
 
 def _fit_baseline(
-    recipe: Recipe, teachers: pd.DataFrame, tables: Sequence[pd.DataFrame], bench: Bench
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    start = time.monotonic()
-    parameters = 0
+    recipe: Recipe, teachers: pd.DataFrame, tables: Tables, bench: Bench
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The same for a rung that trains no network."""
+    start, parameters = time.monotonic(), 0
+    asked = list(tables.values())
     if recipe.kind == "constant":
-        answers = baselines.constant(teachers, tables)
+        found = baselines.constant(teachers, asked)
     elif recipe.kind == "zeroshot":
         base = bench.weights(recipe)
         model = models.load_network(recipe, base).to(models.device()).eval()
         parameters = sum(p.numel() for p in model.parameters())
         tokenizer = models.load_tokenizer(base)
-        answers = baselines.from_cosines(
-            teachers, [cosines(model, table, tokenizer) for table in (teachers, *tables)], recipe.seed
+        found = baselines.from_cosines(
+            teachers, [cosines(model, t, tokenizer) for t in (teachers, *asked)], recipe.seed
         )
     else:
         method = {"tfidf": baselines.tfidf, "overlap": baselines.overlap}[recipe.kind]
-        answers = method(teachers, tables, recipe.translation, recipe.seed)
-    speed = (len(teachers) + sum(map(len, tables))) / max(1e-3, time.monotonic() - start)
-    return answers, {"train_rows_per_s": speed, "score_rows_per_s": speed, "parameters": parameters}
+        found = method(teachers, asked, recipe.translation, recipe.seed)
+    speed = (len(teachers) + sum(map(len, asked))) / max(1e-3, time.monotonic() - start)
+    told = {"train_rows_per_s": speed, "score_rows_per_s": speed, "parameters": parameters}
+    return dict(zip(tables, found, strict=True)), told
 
 
 def _fit_fold(recipe: Recipe, question: Question, fold: int, folder: Path, tag: str, bench: Bench, keep: bool) -> None:
@@ -212,16 +226,20 @@ def _fit_fold(recipe: Recipe, question: Question, fold: int, folder: Path, tag: 
             raise ValueError(
                 f"{question.task} fold {fold}: {len(table)} {name} of one label only; use more rows or fewer folds"
             )
-    if recipe.kind == "classifier":
-        answers, told = _fit_network(recipe, question, teachers, judges, fold, folder, tag, bench)
+    network = recipe.kind == "classifier"
+    asked = {
+        name: cap_queries(table, question.network_rows if network else 0, recipe.seed)
+        for name, table in question.asked.items()
+    }
+    tables = {**asked, "oof": judges}
+    if network:
+        answers, told = _fit_network(recipe, question, teachers, tables, fold, folder, tag, bench)
     else:
-        answers, told = _fit_baseline(recipe, teachers, [judges, *question.asked.values()], bench)
+        answers, told = _fit_baseline(recipe, teachers, tables, bench)
     told |= {"seconds": time.monotonic() - start, "teachers": len(teachers), "judges": len(judges)}
     write_json(folder / "facts.json", told)
-    for split, table, probability in zip(
-        (*question.asked, "oof"), (*question.asked.values(), judges), (*answers[1:], answers[0]), strict=True
-    ):
-        write_table(_answers(table, probability, fold), folder / f"{split}.parquet")
+    for split, table in tables.items():
+        write_table(_answers(table, answers[split], fold), folder / f"{split}.parquet")
     for spent in (*folder.glob(f"**/{DONE}"), *(() if keep else folder.glob("**/*.safetensors"))):
         spent.unlink()  # the tables stand for the fold now
 
@@ -232,7 +250,7 @@ def fit_recipe(recipe: Recipe, question: Question, folder: Path, bench: Bench, k
     Writes `fold<k>/{oof,dev,test}.parquet` (weights too where `keep`), the folds together as `oof.parquet`, their mean as
     `dev.parquet` and `test.parquet`, and `recipe.json`. Returns the out-of-fold table.
     """
-    tag = fingerprint(recipe, question.hash())
+    tag = fingerprint(recipe, question.hash(sister=recipe.sister_rows > 0))
     same = facts(folder / "recipe.json").get("fingerprint") == tag
     tables = ["oof", *question.asked]
     if not same:

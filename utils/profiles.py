@@ -60,10 +60,10 @@ BASELINES = (
 
 E5 = Recipe(
     "e5-small", "xlm-r", "multilingual-e5-small", max_length=0, pooling="towers", tuning="full", learning_rate=1e-4,
-    head_rate=20.0, rows=1200, batch_rows=16, micro_rows=16,
+    head_rate=20.0, frozen_layers=6, rows=500, batch_rows=16, micro_rows=16,
 )  # fmt: skip
 GEMMA_SMALL = Recipe(
-    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=2e-4, rows=480,
+    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=2e-4, rows=200,
     batch_rows=16, micro_rows=8,
 )  # fmt: skip
 
@@ -89,15 +89,15 @@ LAPTOP = Profile(
     fold_count=5,
     group_depth=3,
     translation="glossary",
-    judge_rows=700,
-    test_rows=2000,
-    ladder=(*BASELINES, _zeroshot(600), E5, *_comparisons(E5, 2), GEMMA_SMALL),
+    judge_rows=400,
+    test_rows=600,
+    ladder=(*BASELINES, _zeroshot(300), E5, *_comparisons(E5, 2), GEMMA_SMALL),
     skipped=(NO_QWEN,),
     comparison="e5-small",
     champions=("e5-small",),  # Gemma trains at a quarter of its speed on two cores: hours, not minutes
-    tapt_rows=1000,
-    sister_rows=1000,
-    final_rows=3000,
+    tapt_rows=400,
+    sister_rows=400,
+    final_rows=2400,
     final_folds=(0, 1),
     final_epochs=1.0,
     offline=True,

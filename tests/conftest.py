@@ -1,0 +1,39 @@
+"""What several test files share: a small data folder, and the packaged weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils import sample, weights
+from utils.paths import ROOT
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of both tasks with 400 training rows each and a solution."""
+    folder = tmp_path_factory.mktemp("small")
+    sample.make_sample(folder, rows=400, seed=5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def e5() -> Path:
+    return weights.resolve("multilingual-e5-small")
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Path:
+    return weights.resolve("gemma-3-270m")
+
+
+@pytest.fixture(scope="session")
+def shell():  # noqa: ANN201
+    """Runs a command of the project from its root and gives the finished process."""
+
+    def run(*command: str, **options: object) -> subprocess.CompletedProcess:
+        command = (sys.executable, *command[1:]) if command[0] == "python" else command
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+    return run

