@@ -29,7 +29,7 @@ def gemma() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shell():  # noqa: ANN201
+def shell():
     """Runs a command of the project from its root and gives the finished process."""
 
     def run(*command: str, **options: object) -> subprocess.CompletedProcess:

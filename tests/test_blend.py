@@ -13,7 +13,9 @@ def member(noise: float, seed: int, rows: int = 900, shuffle: bool = False) -> p
     rng = np.random.default_rng(seed)
     score = 1 / (1 + np.exp(-(label * 2 - 1 + rng.normal(0, noise, rows))))
     language = np.array(["en", "ja", "es"])[np.arange(rows) % 3]
-    table = pd.DataFrame({"id": np.arange(rows) * 7, "language": language, "label": label, "probability": score, "fold": 0})
+    table = pd.DataFrame(
+        {"id": np.arange(rows) * 7, "language": language, "label": label, "probability": score, "fold": 0}
+    )
     return table.sample(frac=1.0, random_state=seed, ignore_index=True) if shuffle else table
 
 
@@ -34,7 +36,9 @@ def test_folds_that_answer_other_ids_are_refused() -> None:
 
 
 def test_the_better_member_weighs_more_and_a_useless_one_nothing() -> None:
-    weights = blend.member_weights({"good": member(0.8, 1), "fair": member(2.5, 2), "none": member(1, 3).assign(probability=0.5)})
+    weights = blend.member_weights(
+        {"good": member(0.8, 1), "fair": member(2.5, 2), "none": member(1, 3).assign(probability=0.5)}
+    )
     assert weights["good"] > weights["fair"] > weights["none"] == 0 and sum(weights.values()) == pytest.approx(1)
 
 
@@ -43,7 +47,9 @@ def test_a_blend_is_at_least_as_good_as_its_members_and_does_not_hang_on_order()
     chosen, mixed, _ = blend.fit(tables, QUERIES, seed=1)
     again, other, _ = blend.fit({"a": tables["a"], "b": member(1.5, 2, shuffle=True)}, QUERIES, seed=1)
     assert again.threshold == pytest.approx(chosen.threshold)
-    assert other.set_index("id")["probability"].sort_index().to_numpy() == pytest.approx(mixed.set_index("id")["probability"].sort_index().to_numpy())
+    assert other.set_index("id")["probability"].sort_index().to_numpy() == pytest.approx(
+        mixed.set_index("id")["probability"].sort_index().to_numpy()
+    )
     assert blend.best_threshold(mixed["label"], mixed["probability"])[1] > max(
         blend.best_threshold(table["label"], table["probability"])[1] for table in tables.values()
     )
@@ -52,7 +58,9 @@ def test_a_blend_is_at_least_as_good_as_its_members_and_does_not_hang_on_order()
 def test_language_thresholds_are_used_only_where_they_gain() -> None:
     assert blend.fit({"a": member(1.5, 1)}, QUERIES, seed=1)[0].language_thresholds == {}
     table = member(1.0, 1, rows=9000)
-    shifted = table.assign(probability=np.where(table["language"] == "ja", table["probability"] / 6, table["probability"]))
+    shifted = table.assign(
+        probability=np.where(table["language"] == "ja", table["probability"] / 6, table["probability"])
+    )
     queries = pd.Series([f"q{number // 3}" for number in range(9000)], index=np.arange(9000) * 7)
     chosen, mixed, checked = blend.fit({"a": shifted}, queries, seed=1)
     assert checked["per language"] > checked["one threshold"] + blend.GAIN

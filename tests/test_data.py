@@ -14,7 +14,14 @@ QUERIES = [f"query {number // 2}" for number in range(40)]
 
 
 def row(number: int, **changes: object) -> dict[str, object]:
-    content = {"id": number, "task": "QC", "language": "en", "origin_query": QUERIES[number % 40], "category_path": "a,b", "label": number % 2}
+    content = {
+        "id": number,
+        "task": "QC",
+        "language": "en",
+        "origin_query": QUERIES[number % 40],
+        "category_path": "a,b",
+        "label": number % 2,
+    }
     return {key: value for key, value in {**content, **changes}.items() if value != "DROP"}
 
 
@@ -52,7 +59,7 @@ BAD = {
     "unknown task": ([row(n, task="QX" if n == 7 else "QC") for n in range(40)], 'train_QC.txt:8: task is "QX" in a file of QC'),
     "unknown language": ([row(n, language="xx" if n == 7 else "en") for n in range(40)], 'train_QC.txt:8: language "xx" is unknown'),
     "number as query": ([row(n, origin_query=5 if n == 7 else "a") for n in range(40)], "train_QC.txt:8: origin_query is 5, not text"),
-    "half a surrogate": (broken(4, b'{"id": 99, "task": "QC", "language": "en", "origin_query": "\\ud83d", "category_path": "a", "label": 1}'),
+    "half a surrogate": (broken(4, b'{"id": 99, "language": "en", "origin_query": "\\ud83d", "category_path": "a", "label": 1}'),
                          "train_QC.txt:5: origin_query holds half of a surrogate pair"),
     "empty file": (b"", "train_QC.txt:1: no rows"),
     "blank file": (b"\n\n", "train_QC.txt:1: no rows"),
@@ -73,9 +80,9 @@ def test_bad_input_is_refused_with_file_line_and_mend(name: str, tmp_path: Path,
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "train_QC.txt", [row(number) for number in range(40)])
-    with pytest.raises(DataError, match=r"test_QC.txt:1: missing, while train_QC.txt is there; add it"):
+    with pytest.raises(DataError, match=r"test_QC\.txt:1: missing, while train_QC\.txt is there; add it"):
         data.read_folder(tmp_path)
-    with pytest.raises(DataError, match="no data; put train_QC.txt"):
+    with pytest.raises(DataError, match=r"no data; put train_QC\.txt"):
         data.read_folder(tmp_path / "..")
     with pytest.raises(DataError, match="no such folder"):
         data.read_folder(tmp_path / "nowhere")
@@ -120,7 +127,13 @@ def test_texts_come_back_as_they_went_in(tmp_path_factory: pytest.TempPathFactor
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
-    for arguments in (["--run", "a/b"], ["--rows", "-5"], ["--only", "09"], ["--data", str(tmp_path / "none")], ["--profile", "x"]):
+    for arguments in (
+        ["--run", "a/b"],
+        ["--rows", "-5"],
+        ["--only", "09"],
+        ["--data", str(tmp_path / "none")],
+        ["--profile", "x"],
+    ):
         with pytest.raises(SystemExit) as refused:
             road.main(arguments)
         assert refused.value.code == road.REFUSED

@@ -9,14 +9,19 @@ from utils import folds, taxonomy
 from utils.crossfit import join_folds
 
 ROWS = st.lists(
-    st.tuples(st.integers(0, 12), st.sampled_from(["en", "es", "ja"]), st.integers(0, 9), st.integers(0, 1)), min_size=30, max_size=80
+    st.tuples(st.integers(0, 12), st.sampled_from(["en", "es", "ja"]), st.integers(0, 9), st.integers(0, 1)),
+    min_size=30,
+    max_size=80,
 )
 
 
 def table_of(rows: list[tuple[int, str, int, int]]) -> pd.DataFrame:
     """Rows of (query, language, category, label), ids far from positions."""
     columns = {"id": [1000 - number for number in range(len(rows))], "language": [row[1] for row in rows]}
-    columns |= {"query": [f"q{row[0]}" for row in rows], "target": [f"top{row[2] % 4},mid{row[2]},leaf" for row in rows]}
+    columns |= {
+        "query": [f"q{row[0]}" for row in rows],
+        "target": [f"top{row[2] % 4},mid{row[2]},leaf" for row in rows],
+    }
     return pd.DataFrame({**columns, "label": [row[3] for row in rows]})
 
 
@@ -31,7 +36,9 @@ def groups_enough(table: pd.DataFrame) -> bool:
 
 @settings(max_examples=40, deadline=None)
 @given(ROWS, st.sampled_from(["QC", "QI"]), st.sampled_from(folds.SCHEMES))
-def test_no_scheme_but_the_reports_shares_a_query(rows: list[tuple[int, str, int, int]], task: str, scheme: str) -> None:
+def test_no_scheme_but_the_reports_shares_a_query(
+    rows: list[tuple[int, str, int, int]], task: str, scheme: str
+) -> None:
     table = table_of(rows)
     if not groups_enough(table):
         return
@@ -54,7 +61,11 @@ def test_every_row_is_judged_once(rows: list[tuple[int, str, int, int]], task: s
     if not groups_enough(table):
         return
     joined = dealt(table, task)
-    judged = [number for fold in folds.fold_numbers(joined, "strict") for number in folds.split(joined, "strict", fold)[1]["id"]]
+    judged = [
+        number
+        for fold in folds.fold_numbers(joined, "strict")
+        for number in folds.split(joined, "strict", fold)[1]["id"]
+    ]
     assert sorted(judged) == sorted(table["id"])
 
 

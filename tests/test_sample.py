@@ -42,7 +42,13 @@ def test_the_glossary_knows_about_two_thirds_of_the_words() -> None:
     words = lexicon.load(SOURCES)
     with (SOURCES / "glossary.csv").open(encoding="utf-8", newline="") as file:
         known = {(row["language"], row["term"]) for row in csv.DictReader(file)}
-    asked = {(code, term.lower()) for p in words.products.values() for code in LANGUAGES if code != "en" for term in p.terms[code]}
+    asked = {
+        (code, term.lower())
+        for p in words.products.values()
+        for code in LANGUAGES
+        if code != "en"
+        for term in p.terms[code]
+    }
     assert 0.58 < len(asked & known) / len(asked) < 0.72
 
 
@@ -55,7 +61,9 @@ def test_sizes_languages_and_rates_are_the_competitions(raw: data.Raw, made: Pat
         assert abs(raw.tables["train", task]["label"].mean() - means[task]) < 0.015
         answers = data.read_solution(made, "test", task)
         assert abs(answers["label"].mean() - means[task]) < 0.03
-    per_query = {task: len(raw.tables["test", task]) / raw.tables["test", task]["origin_query"].nunique() for task in TASKS}
+    per_query = {
+        task: len(raw.tables["test", task]) / raw.tables["test", task]["origin_query"].nunique() for task in TASKS
+    }
     assert 2.1 < per_query["QC"] < 2.9 and 3.5 < per_query["QI"] < 4.5
 
 
@@ -63,7 +71,9 @@ def test_rows_look_as_the_organisers_write_them(made: Path) -> None:
     for task in TASKS:
         for split in SPLITS:
             rows = read(made / f"{split}_{task}.txt")
-            keys = ["id", "task", "language", "origin_query", TARGET_KEY[task]] + (["label"] if split == "train" else [])
+            keys = ["id", "task", "language", "origin_query", TARGET_KEY[task]] + (
+                ["label"] if split == "train" else []
+            )
             assert all(list(row) == keys for row in rows)
             order = [(row["language"], row["origin_query"], row[TARGET_KEY[task]] or "") for row in rows]
             assert order == sorted(order)
@@ -95,7 +105,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert left == right != other
 
 
-def test_the_command_writes_a_folder_and_refuses_too_few_rows(shell, tmp_path: Path) -> None:  # noqa: ANN001
+def test_the_command_writes_a_folder_and_refuses_too_few_rows(shell, tmp_path: Path) -> None:
     done = shell("python", "-m", "utils.sample", "--rows", "300", str(tmp_path / "made"))
     assert done.returncode == 0 and (tmp_path / "made" / "solution" / "test_QI.txt").exists()
     refused = shell("python", "-m", "utils.sample", "--rows", "10", str(tmp_path / "no"))

@@ -22,7 +22,9 @@ def write_test_file(folder: Path, rows: list[tuple[str | None, str | None, int]]
         content = {"id": 900 - number, "task": "QI", "language": "vn", "origin_query": query, "item_title": title}
         lines.append(json.dumps(content, ensure_ascii=False))
     (folder / "test_QI.txt").write_bytes(("\n".join(lines) + "\n").encode())
-    answers = pd.DataFrame({"id": [900 - number for number in range(len(rows))], "prediction": [row[2] for row in rows]})
+    answers = pd.DataFrame(
+        {"id": [900 - number for number in range(len(rows))], "prediction": [row[2] for row in rows]}
+    )
     return answers.sample(frac=1.0, random_state=0)
 
 
@@ -47,7 +49,9 @@ def written(tmp_path: Path) -> Path:
 def edit(path: Path, change: dict[str, object], line: int = 1) -> None:
     lines = path.read_text("utf-8").split("\n")
     content = json.loads(lines[line])
-    lines[line] = json.dumps({key: value for key, value in {**content, **change}.items() if value != "DROP"}, ensure_ascii=False)
+    lines[line] = json.dumps(
+        {key: value for key, value in {**content, **change}.items() if value != "DROP"}, ensure_ascii=False
+    )
     path.write_bytes("\n".join(lines).encode())
 
 
@@ -89,7 +93,9 @@ def test_the_check_finds_a_wrong_archive(written: Path) -> None:
     assert "must hold ['submit_QI.txt'] at its root" in submit.check_submission(written / "out", written)[0]
     archive.write_bytes(good)
     edit(written / "out" / "submit_QI.txt", {"prediction": 1})
-    assert submit.check_submission(written / "out", written) == ["submit.zip: its submit_QI.txt differs from the file beside it"]
+    assert submit.check_submission(written / "out", written) == [
+        "submit.zip: its submit_QI.txt differs from the file beside it"
+    ]
 
 
 def test_the_same_answers_give_the_same_bytes(written: Path) -> None:
@@ -101,7 +107,9 @@ def test_the_same_answers_give_the_same_bytes(written: Path) -> None:
 
 def test_a_row_without_an_answer_is_refused(written: Path) -> None:
     with pytest.raises(ValueError, match="1 test rows have no answer, the first is id 898"):
-        submit.write_submission({"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, written, written / "out")
+        submit.write_submission(
+            {"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, written, written / "out"
+        )
 
 
 def test_escapes_follow_the_test_file(tmp_path: Path) -> None:

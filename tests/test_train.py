@@ -23,7 +23,17 @@ ROWS = pd.DataFrame(
     }
 )
 LABEL = np.arange(40) % 2
-ENCODER = Recipe("tiny", "xlm-r", "tiny", pooling="towers", tuning="full", batch_rows=8, micro_rows=4, learning_rate=1e-3, max_length=48)
+ENCODER = Recipe(
+    "tiny",
+    "xlm-r",
+    "tiny",
+    pooling="towers",
+    tuning="full",
+    batch_rows=8,
+    micro_rows=4,
+    learning_rate=1e-3,
+    max_length=48,
+)
 KINDS = {
     "towers": ENCODER,
     "mean": ENCODER.with_(pooling="mean"),
@@ -43,9 +53,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory, e5: Path, gemma: Path) -> di
         size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
         vocabulary = AutoConfig.from_pretrained(source).vocab_size
         if name == "encoder":
-            network = AutoModel.from_config(BertConfig(vocab_size=vocabulary, pad_token_id=1, **size), add_pooling_layer=False)
+            network = AutoModel.from_config(
+                BertConfig(vocab_size=vocabulary, pad_token_id=1, **size), add_pooling_layer=False
+            )
         else:
-            config = Gemma3TextConfig(vocab_size=vocabulary, num_key_value_heads=1, head_dim=16, sliding_window=8, **size)
+            config = Gemma3TextConfig(
+                vocab_size=vocabulary, num_key_value_heads=1, head_dim=16, sliding_window=8, **size
+            )
             network = Gemma3ForCausalLM(config)
         network.save_pretrained(folder)
         found[name] = folder
@@ -66,7 +80,9 @@ class Case:
 
     def fit(self, model: torch.nn.Module, folder: Path, **options: object) -> train.Fit:
         folder.mkdir(parents=True, exist_ok=True)
-        return train.fit(model, self.rows, LABEL, self.recipe, self.tokenizer.pad_token_id, folder, "tag", "test", "none", **options)
+        return train.fit(
+            model, self.rows, LABEL, self.recipe, self.tokenizer.pad_token_id, folder, "tag", "test", "none", **options
+        )
 
     def score(self, model: torch.nn.Module, tokens: int = 4096) -> np.ndarray:
         return predict(model.eval(), self.rows, tokens, self.tokenizer.pad_token_id, "", "none")
@@ -122,7 +138,10 @@ def test_what_was_saved_scores_the_same_when_loaded(case: Case, tmp_path: Path) 
 
 def test_neither_batches_nor_neighbours_change_a_score(case: Case) -> None:
     model = case.network()
-    alone = [predict(model.eval(), packing.Encoded([row]), 1, case.tokenizer.pad_token_id, "", "none")[0] for row in case.rows.rows]
+    alone = [
+        predict(model.eval(), packing.Encoded([row]), 1, case.tokenizer.pad_token_id, "", "none")[0]
+        for row in case.rows.rows
+    ]
     assert np.abs(case.score(model, tokens=4096) - alone).max() < 1e-5
     assert np.abs(case.score(model, tokens=60) - alone).max() < 1e-5
 
@@ -153,7 +172,9 @@ def test_training_learns_what_can_be_learnt(case: Case, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(case: Case, tmp_path: Path) -> None:
     model = case.network()
     with torch.no_grad():
-        next(iter(value for name, value in model.named_parameters() if value.requires_grad and "score" in name)).fill_(float("nan"))
+        next(iter(value for name, value in model.named_parameters() if value.requires_grad and "score" in name)).fill_(
+            float("nan")
+        )
     with pytest.raises(ValueError, match="lower learning_rate"):
         case.fit(model, tmp_path)
 

@@ -129,8 +129,10 @@ def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd
     if not rows:
         raise DataError(f"{name}:1: no rows; the file must hold one JSON object a line")
     counts["rows"] = len(rows)
-    table = pd.DataFrame(rows, columns=["id", "language", "origin_query", "target", "label"][: len(keys)])
-    return table.astype({"origin_query": object, "target": object}), {k: v for k, v in counts.items() if v}
+    names = ["id", "language", "origin_query", "target", "label"][: len(keys)]
+    table = pd.DataFrame(rows, columns=names, dtype=object)  # a null text stays None
+    whole = {name: "int64" for name in names if name in ("id", "label")}
+    return table.astype({**whole, "language": "str"}), {k: v for k, v in counts.items() if v}
 
 
 def read_folder(folder: Path) -> Raw:

@@ -252,6 +252,9 @@ class Maker:
         text = " ".join(part for part in [*start, *middle] if part)
         if self.chance(0.7):
             text = " ".join(word[:1].upper() + word[1:] for word in text.split(" "))
+        if self.chance(0.3):  # the keen stuff keywords until the form cuts them off
+            spare = [name for name in (*product.features, *product.terms["en"]) if name.lower() not in text.lower()]
+            text = " ".join([text, *self.rng.sample(spare, len(spare)), f"For {brand or 'Home'} Gift"])
         if self.chance(0.012):
             return (text + " " + ", ".join(product.features))[:309]
         return text if len(text) <= 128 else text[:128].rstrip()

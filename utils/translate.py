@@ -171,8 +171,9 @@ def find_untranslated(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = table.loc[table["language"] != "en", ["language", "query", "query_en"]].drop_duplicates()
     same = rows["query"].str.replace(" ", "") == rows["query_en"].str.replace(" ", "")
-    plain = ~rows["query"].str.contains(r"[^\W\d_]{3,}", regex=True) & rows["query"].str.isascii()
-    return rows[(same | (rows["query_en"] == "")) & (rows["query"] != "") & ~plain].reset_index(drop=True)
+    plain = ~rows["query"].str.contains(r"[^\W\d_]{4,}", regex=True) & rows["query"].str.isascii()
+    lost = (rows["query_en"] == "") & (rows["query"] != "")
+    return rows[(same & ~plain & (rows["query"] != "")) | lost].reset_index(drop=True)
 
 
 def open_backend(name: str, models: str = "", offline: bool = True) -> Backend:
