@@ -52,22 +52,21 @@ def predict(model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: st
     return found
 
 
-def cosines(
-    model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096
-) -> NDArray[np.float64]:
-    """Cosine of the target with the query and with its English, `[rows, 2]`, behind e5's own prefixes (its model card)."""
+def cosines(model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096) -> NDArray[np.float64]:
+    """Cosine of the target with the query and with its English, `[rows, 2]`.
 
-    def vectors(prefix: str, texts: pd.Series) -> NDArray[np.float64]:
-        told = tokenizer([f"{prefix}: {tidy(text)}" for text in texts], truncation=True, max_length=POSITIONS)[
-            "input_ids"
-        ]
+    Both sides carry e5's prefix `query: `, as its model card advises for symmetric matching.
+    """
+
+    def vectors(texts: pd.Series) -> NDArray[np.float64]:
+        told = tokenizer([f"query: {tidy(text)}" for text in texts], truncation=True, max_length=POSITIONS)["input_ids"]
         sequences = [tuple(ids) for ids in told]
         found, place = embed(model, sequences, tokenizer.pad_token_id, tokens)
         return found[[place[ids] for ids in sequences]].double().cpu().numpy()
 
     with torch.inference_mode():
-        target = vectors("passage", table["target"])
-        return np.stack([(vectors("query", table[side]) * target).sum(1) for side in ("query", "query_en")], axis=1)
+        target = vectors(table["target"])
+        return np.stack([(vectors(table[side]) * target).sum(1) for side in ("query", "query_en")], axis=1)
 
 
 # -- the command --------------------------------------------------------------------------------------------------------
