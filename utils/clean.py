@@ -22,12 +22,12 @@ def clean_table(raw: pd.DataFrame, train: bool) -> tuple[pd.DataFrame, dict[str,
     pair = ["query", "target"]
     counts = {
         "read": len(raw),
-        "null_query": int(raw["origin_query"].isna().sum()),
-        "empty_query": int(empty.sum()),
+        "null": int(raw["origin_query"].isna().sum()),
+        "empty": int(empty.sum()),
         "null_target": int(raw["target"].isna().sum()),
         "empty_target": int(sum(tidy(target) == "" for target in raw["target"])),
         "changed_query": int((table["query"] != raw["origin_query"].fillna("")).sum()),
-        "duplicate_pair": int(table.duplicated(pair).sum()),
+        "duplicate": int(table.duplicated(pair).sum()),
         "dropped": int(empty.sum()) if train else 0,
     }
     if train:

@@ -52,7 +52,9 @@ def predict(model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: st
     return found
 
 
-def cosines(model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096) -> NDArray[np.float64]:
+def cosines(
+    model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096
+) -> NDArray[np.float64]:
     """Cosine of the target with the query and with its English, `[rows, 2]`.
 
     Both sides carry e5's prefix `query: `, as its model card advises for symmetric matching.

@@ -21,18 +21,23 @@ class Settings:
     models: str = ""
 
 
-def load(run: Run) -> Settings:
-    """The settings of a run. Raises SettingsError if the run was never begun."""
+def load(run: Run, profile: str = "") -> Settings:
+    """The settings of a run. Raises SettingsError if it was never begun, or begun with another profile than a named one."""
     if not run.settings.exists():
-        raise SettingsError(f"run {run.name!r} was never begun; start it: ./run_all.sh --run {run.name}")
-    return Settings(**json.loads(run.settings.read_text("utf-8")))
+        raise SettingsError(
+            f"run {run.name!r} was never begun; run notebook 01 with it, or ./run_all.sh --run {run.name}"
+        )
+    found = Settings(**json.loads(run.settings.read_text("utf-8")))
+    if profile and found.profile != profile:
+        mend = f"name another run (--run NAME) or remove runs/{run.name}"
+        raise SettingsError(f"run {run.name!r} was begun with profile {found.profile}, not {profile}; {mend}")
+    return found
 
 
 def keep(run: Run, settings: Settings) -> Settings:
     """Write a run's settings; a run keeps its profile for life, so that two profiles never share a folder."""
-    if run.settings.exists() and (before := load(run).profile) != settings.profile:
-        mend = f"name another run (--run NAME) or remove runs/{run.name}"
-        raise SettingsError(f"run {run.name!r} was begun with profile {before}, not {settings.profile}; {mend}")
+    if run.settings.exists():
+        load(run, settings.profile)
     write_json(run.settings, asdict(settings))
     return settings
 
