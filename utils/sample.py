@@ -211,16 +211,16 @@ class Maker:
         compatible = ""
         if not relevant:
             kinds = [kind for kind in wanted if kind in ("colour", "audience", "size", "material")]
-            if kinds and self.chance(0.2):
+            if kinds and self.chance(0.12):
                 kind = self.rng.choice(kinds)
                 wanted[kind] = self.rng.choice([v for v in self.lexicon.attributes[kind] if v.key != wanted[kind].key])
-            elif model and self.chance(0.3):
+            elif model and self.chance(0.25):
                 model = self.rng.choice(
                     [m for b in self.lexicon.brands[product.paths[0][0]] for m in b.models if m != model]
                 )
             else:
                 product = self.other(need.product)
-                compatible = f"for {need.product.terms['en'][0]}" if self.chance(0.35) else ""
+                compatible = f"for {need.product.terms['en'][0]}" if self.chance(0.25) else ""
                 wanted = {kind: value for kind, value in wanted.items() if kind in product.attributes}
         return self._stuffed(product, wanted, brand, model, compatible)
 
@@ -252,7 +252,7 @@ class Maker:
         text = " ".join(part for part in [*start, *middle] if part)
         if self.chance(0.7):
             text = " ".join(word[:1].upper() + word[1:] for word in text.split(" "))
-        if self.chance(0.3):  # the keen stuff keywords until the form cuts them off
+        if self.chance(0.22):  # the keen stuff keywords until the form cuts them off
             spare = [name for name in (*product.features, *product.terms["en"]) if name.lower() not in text.lower()]
             text = " ".join([text, *self.rng.sample(spare, len(spare)), f"For {brand or 'Home'} Gift"])
         if self.chance(0.012):
