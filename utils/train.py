@@ -82,8 +82,23 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, tag:
             state: dict[str, Tensor] = {
                 moment: file.get_tensor(f"{moment}.{name}").to(parameter.device) for moment in MOMENTS
             }
-            optimizer.state[parameter] = {"step": torch.tensor(float(step)), **state}
+            optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **state}
     return step, json.loads(facts["log"])
+
+
+def _backward(
+    model: nn.Module, rows: Encoded, answers: Tensor, micros: list[np.ndarray], seed: int, pad_id: int, accelerator: Accelerator
+) -> float:  # fmt: skip
+    """Gradients of one step's mean loss over all its rows; every micro-batch draws its dropout from its own seed."""
+    size, total = sum(map(len, micros)), 0.0
+    for place, micro in enumerate(micros):
+        torch.manual_seed(seed * 1009 + place)
+        with accelerator.autocast():
+            scores = logits(model, [rows.rows[row] for row in micro], pad_id)
+        loss = cross_entropy(scores, answers[micro].to(scores.device), reduction="sum") / size
+        accelerator.backward(loss)
+        total += loss.item()
+    return total
 
 
 def fit(
@@ -111,27 +126,18 @@ def fit(
         for number in range(start, len(steps)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(number, len(steps), recipe) * group["scale"]
-            size = sum(map(len, steps[number]))
-            loss_sum = 0.0
-            for place, micro in enumerate(steps[number]):
-                torch.manual_seed(recipe.seed * 1_000_003 + number * 1009 + place)  # dropout of this micro-batch alone
-                with accelerator.autocast():
-                    scores = logits(model, [rows.rows[row] for row in micro], pad_id)
-                loss = cross_entropy(scores, answers[micro].to(scores.device), reduction="sum") / size
-                accelerator.backward(loss)
-                loss_sum += loss.item()
-            if not math.isfinite(loss_sum):
-                raise ValueError(
-                    f"{title}: the loss is {loss_sum} in step {number + 1}; lower learning_rate ({recipe.learning_rate})"
-                )
+            loss = _backward(model, rows, answers, steps[number], recipe.seed + number * 1009, pad_id, accelerator)
+            if not math.isfinite(loss):
+                rate = f"lower learning_rate ({recipe.learning_rate})"
+                raise ValueError(f"{title}: the loss is {loss} in step {number + 1}; {rate}")
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            block.append(loss_sum)
+            block.append(loss)
             if len(block) == BLOCK or number + 1 == len(steps):
                 log.append({"step": number + 1, "loss": float(np.mean(block)), "rows_per_s": round(progress.rate, 1)})
                 block = []
-            progress.add(size, f"loss {log[-1]['loss']:.3f}" if log else "")
+            progress.add(sum(map(len, steps[number])), f"loss {log[-1]['loss']:.3f}" if log else "")
             if number + 1 == stop_at or (time.monotonic() - saved > save_seconds and not block):
                 _save(folder / CHECKPOINT, model, optimizer, number + 1, tag, log)
                 saved = time.monotonic()

