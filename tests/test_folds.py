@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import folds, taxonomy
-from utils.crossfit import join_folds
+from utils.folds import join_folds
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 12), st.sampled_from(["en", "es", "ja"]), st.integers(0, 9), st.integers(0, 1)),

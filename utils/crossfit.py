@@ -1,11 +1,9 @@
 """One recipe over its folds: fit or reuse each, and leave the tables that every later step reads."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,11 +35,6 @@ class Question:
         return "-".join([self.task, str(self.judge_rows), str(self.network_rows), *map(table_hash, tables)])
 
 
-def join_folds(clean: pd.DataFrame, dealt: pd.DataFrame) -> pd.DataFrame:
-    """A clean training table with its folds, joined by id; rows outside the folds (over the cap) are left out."""
-    return clean.merge(dealt, on="id", how="inner", validate="one_to_one")
-
-
 def open_question(
     run: Run, task: str, splits: Sequence[str] = ("test",), judge_rows: int = 0, network_rows: int = 0
 ) -> Question:
@@ -52,7 +45,7 @@ def open_question(
     train = {
         name: read_table(run.clean_table("train", name), CLEAN_COLUMNS) for name in tasks_of(run.clean, "train_{}")
     }
-    joined = join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS))
+    joined = folds.join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS))
     there = [split for split in splits if run.clean_table(split, task).exists()]
     asked = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
     return Question(task, joined, asked, train.get(SISTER[task]), judge_rows, network_rows)
@@ -130,8 +123,3 @@ def fit_recipe(recipe: Recipe, question: Question, folder: Path, bench: Bench, k
         whole = pd.concat(parts, ignore_index=True) if name == "oof" else average_folds(parts)
         write_table(whole, folder / f"{name}.parquet")
     return pd.concat(found["oof"], ignore_index=True)
-
-
-def fold_facts(folder: Path, fold: int) -> dict[str, Any]:
-    """What a fold's training told: speeds, seconds, parameters, rows, and the proof of a continuation."""
-    return json.loads((folder / f"fold{fold}" / "facts.json").read_text("utf-8"))

@@ -34,6 +34,11 @@ def make_folds(
     return pd.DataFrame(dict(zip(FOLD_COLUMNS, columns, strict=True)))
 
 
+def join_folds(clean: pd.DataFrame, dealt: pd.DataFrame) -> pd.DataFrame:
+    """A clean training table with its folds, joined by id; rows outside the folds (over the cap) are left out."""
+    return clean.merge(dealt, on="id", how="inner", validate="one_to_one")
+
+
 def split(table: pd.DataFrame, scheme: str, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows that teach and the rows that judge in one fold of a scheme.
 

@@ -6,24 +6,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from utils.crossfit import Question, fold_facts
 from utils.metrics import auc, best_threshold, constant_f1, f1, f1_interval
-from utils.recipe import Recipe
+from utils.recipe import Recipe, fold_facts
 from utils.schema import ordered
 
 
-def rung(recipe: Recipe, question: Question, oof: pd.DataFrame, folder: Path) -> dict[str, Any]:
+def rung(recipe: Recipe, task: str, train: pd.DataFrame, oof: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """One row of `leaderboard.csv`: F1 is the mean over folds at the one threshold that is best over all of them."""
     told = [fold_facts(folder, fold) for fold in recipe.folds]
     threshold, _ = best_threshold(oof["label"], oof["probability"])
     answer = (oof["probability"] >= threshold).astype(int)
     per_fold = [f1(part["label"], answer[part.index]) for _, part in oof.groupby("fold")]
-    queries = oof["id"].map(question.train.set_index("id")["query"])
+    queries = oof["id"].map(train.set_index("id")["query"])
     low, high = f1_interval(oof["label"], answer, queries, seed=recipe.seed)
     return {
         "recipe": recipe.name,
         "family": recipe.family,
-        "task": question.task,
+        "task": task,
         "scheme": recipe.scheme,
         "folds": len(recipe.folds),
         "rows": told[0]["teachers"],

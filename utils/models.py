@@ -1,9 +1,9 @@
 """A recipe -> its tokenizer and its network with a 2-way head; what was trained of it -> safetensors and back."""
 
+import logging
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -15,9 +15,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging as transformers_logging
 
 from utils.recipe import Recipe
 from utils.weights import check_size, count_parameters
+
+# A missing 4-bit kernel of the CPU and a bar for every loaded tensor are no news to anybody.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model  # noqa: E402 - imports bitsandbytes, which speaks at once
 
 ENCODERS = ("bert", "xlm-roberta", "roberta", "deberta-v2")
 LORA_TARGETS = {  # every linear layer of a block, by the names that the family gives them

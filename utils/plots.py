@@ -1,10 +1,11 @@
 """Table in, Figure out; opens no file. One colour means one thing everywhere: blue is ours, grey is what came before."""
 
+import io
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,9 +16,17 @@ F1_RANGE = (0.45, 1.0)  # the same in every figure of F1 by language, so that th
 FAMILY_COLOURS = {"baseline": GREY, "xlm-r": BLUE, "qwen": "#8e44ad", "gemma": GREEN}
 
 
+class Picture(Figure):
+    """A figure that shows itself in a notebook where it is named, once, without pyplot's list of open figures."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png")
+        return drawn.getvalue()
+
+
 def _figure(width: float, height: float, columns: int = 1, **options: object) -> tuple[Figure, np.ndarray]:
-    """A figure outside pyplot's list, so that a notebook shows it once, where it is named."""
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    figure = Picture(figsize=(width, height), dpi=110, layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False, **options)[0]
     for axis in axes:
         _clean(axis)
@@ -197,7 +206,7 @@ def fold_balance(parts: pd.DataFrame, title: str) -> Figure:
     for fold, row in by_label.iterrows():
         left.text(fold, row.sum(), f"{row[1] / row.sum():.1%}", ha="center", va="bottom", fontsize=8)
     bottom = np.zeros(len(by_language))
-    shades = plt.get_cmap("tab20")
+    shades = colormaps["tab20"]
     for number, code in enumerate(c for c in LANGUAGES if c in by_language):
         right.bar(by_language.index, by_language[code], bottom=bottom, label=code, color=shades(number))
         bottom += by_language[code].to_numpy()
@@ -267,7 +276,7 @@ def learning_curves(logs: pd.DataFrame, title: str) -> Figure:
     """Training loss against step, one line a run: `run, step, loss` (loss is the mean over a step block)."""
     figure, (axis,) = _figure(6.8, 3)
     for number, (name, rows) in enumerate(logs.groupby("run", sort=False)):
-        axis.plot(rows["step"], rows["loss"], label=name, color=plt.get_cmap("tab10")(number), linewidth=1.5)
+        axis.plot(rows["step"], rows["loss"], label=name, color=colormaps["tab10"](number), linewidth=1.5)
     axis.grid(axis="y", color="#e8eaed", linewidth=0.8)
     axis.set(xlabel="optimizer step", ylabel="cross-entropy")
     axis.set_title(title, loc="left", fontsize=11)

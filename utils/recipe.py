@@ -78,6 +78,11 @@ def load(path: Path) -> Recipe:
     return Recipe(**{**content, "folds": tuple(content["folds"])})
 
 
+def fold_facts(folder: Path, fold: int) -> dict[str, Any]:
+    """What a fold's training told: speeds, seconds, parameters, rows, and the proof of a continuation."""
+    return json.loads((folder / f"fold{fold}" / "facts.json").read_text("utf-8"))
+
+
 def facts(path: Path) -> dict[str, Any]:
     """Everything that stands in a saved recipe's file; empty where there is no such file."""
     return json.loads(path.read_text("utf-8")) if path.exists() else {}

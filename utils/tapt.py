@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from utils import folds
-from utils.crossfit import Question, fold_facts
+from utils.crossfit import Question
 from utils.data import cap_queries, read_table
 from utils.metrics import auc, best_threshold
-from utils.recipe import Recipe
+from utils.recipe import Recipe, fold_facts
 from utils.schema import SISTER
 
 COLUMNS = [
