@@ -1,6 +1,7 @@
 """A recipe -> its tokenizer and its network with a 2-way head; what was trained of it -> safetensors and back."""
 
 import logging
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -85,6 +86,7 @@ def is_encoder(folder: Path) -> bool:
     return AutoConfig.from_pretrained(folder).model_type in ENCODERS
 
 
+@cache
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The fast tokenizer of a model folder; it pads on the right."""
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")

@@ -63,7 +63,7 @@ E5 = Recipe(
     head_rate=20.0, frozen_layers=6, rows=500, batch_rows=16, micro_rows=16,
 )  # fmt: skip
 GEMMA_SMALL = Recipe(
-    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=2e-4, rows=200,
+    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=2e-4, rows=120,
     batch_rows=16, micro_rows=8,
 )  # fmt: skip
 
@@ -89,8 +89,8 @@ LAPTOP = Profile(
     fold_count=5,
     group_depth=3,
     translation="glossary",
-    judge_rows=400,
-    test_rows=600,
+    judge_rows=300,
+    test_rows=400,
     ladder=(*BASELINES, _zeroshot(300), E5, *_comparisons(E5, 2), GEMMA_SMALL),
     skipped=(NO_QWEN,),
     comparison="e5-small",
@@ -108,9 +108,9 @@ SMOKE = replace(
     name="smoke",
     sample_rows=800,
     rows=800,
-    judge_rows=80,
-    test_rows=120,
-    ladder=tuple(replace(r, rows=min(r.rows, 64) or 0, batch_rows=8) for r in LAPTOP.ladder),
+    judge_rows=60,
+    test_rows=80,
+    ladder=tuple(replace(r, rows=min(r.rows, 48), batch_rows=8) for r in LAPTOP.ladder),
     tapt_rows=64,
     sister_rows=64,
     final_rows=128,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from utils.packages import E5_PACKAGE, GEMMA_PACKAGE, Package, WeightsError, unpack
@@ -100,6 +101,7 @@ def identity(folder: Path) -> str:
     return hashlib.sha256((folder / "config.json").read_bytes() + repr(files).encode()).hexdigest()[:16]
 
 
+@cache
 def count_parameters(folder: Path) -> int:
     """Parameters of the network that a folder's config describes, without loading any weight."""
     import torch
