@@ -10,9 +10,9 @@ from utils.paths import ROOT
 FLOORS = (
     {"paths", "schema", "files", "metrics", "progress"},
     {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "packages"},
-    {"profiles", "synthesis", "taxonomy", "clean", "submit", "report", "baselines", "packing", "weights"},
+    {"profiles", "synthesis", "taxonomy", "clean", "submit", "baselines", "packing", "weights"},
     {"sample", "eda", "folds", "translate", "models", "leaderboard"},
-    {"forward"},
+    {"forward", "report"},
     {"train", "score"},
     {"fitting"},
     {"crossfit"},

@@ -27,17 +27,14 @@ class Question:
     asked: Tables = field(default_factory=dict)  # split -> clean table
     sister: pd.DataFrame | None = None  # the sister task's training rows, for stage 1 of TAPT
     judge_rows: int = 0  # at most so many judged rows a fold (whole queries); 0 = all
-    network_rows: int = 0  # at most so many asked rows a split where a network answers; 0 = all
 
     def hash(self, sister: bool) -> str:
         """Fingerprint of everything that a recipe's result hangs on; the sister task only where the recipe reads it."""
         tables = [self.train, *self.asked.values(), *([self.sister] if sister and self.sister is not None else [])]
-        return "-".join([self.task, str(self.judge_rows), str(self.network_rows), *map(table_hash, tables)])
+        return "-".join([self.task, str(self.judge_rows), *map(table_hash, tables)])
 
 
-def open_question(
-    run: Run, task: str, splits: Sequence[str] = ("test",), judge_rows: int = 0, network_rows: int = 0
-) -> Question:
+def open_question(run: Run, task: str, splits: Sequence[str] = ("test",), judge_rows: int = 0) -> Question:
     """The question of a task as notebooks 02 and 03 left it; the sister task's training rows come with it where they exist.
 
     A split without a file is left out.
@@ -48,7 +45,7 @@ def open_question(
     joined = folds.join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS))
     there = [split for split in splits if run.clean_table(split, task).exists()]
     asked = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
-    return Question(task, joined, asked, train.get(SISTER[task]), judge_rows, network_rows)
+    return Question(task, joined, asked, train.get(SISTER[task]), judge_rows)
 
 
 def _answers(table: pd.DataFrame, probability: np.ndarray, fold: int) -> pd.DataFrame:
@@ -73,13 +70,9 @@ def _fit_fold(recipe: Recipe, question: Question, fold: int, folder: Path, tag: 
             raise ValueError(
                 f"{question.task} fold {fold}: {len(table)} {name} of one label only; use more rows or fewer folds"
             )
-    network = recipe.kind == "classifier"
-    asked = {
-        name: cap_queries(table, question.network_rows if network else 0, recipe.seed)
-        for name, table in question.asked.items()
-    }
+    asked = {name: cap_queries(table, recipe.answer_rows, recipe.seed) for name, table in question.asked.items()}
     tables = {**asked, "oof": judges}
-    if network:
+    if recipe.kind == "classifier":
         sister = _sister_rows(recipe, question, judges) if recipe.sister_rows else None
         title = f"{recipe.name} {question.task} fold {fold}"
         answers, told = fit_network(recipe, question.task, teachers, sister, tables, folder, title, tag, bench)

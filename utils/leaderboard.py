@@ -87,3 +87,18 @@ def judge(oof: pd.DataFrame, train: pd.DataFrame, seed: int = 0) -> pd.DataFrame
     return by_language(
         known.assign(prediction=(known["probability"] >= threshold).astype(int)), set(train["language"]), seed
     )
+
+
+def headline(scores: pd.DataFrame, task: str) -> tuple[str, pd.DataFrame]:
+    """The rows that a task is judged by, from `scores.csv`: test where there is a solution, else out of fold.
+
+    Rungs that answered every row come first, by F1; those that answered a part of them follow, not to be compared by eye.
+    `note` says on how many rows these were scored.
+    """
+    rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
+    split = "test" if "test" in set(rows["split"]) else "oof"
+    rows = rows[rows["split"] == split]
+    whole = rows.loc[rows["recipe"] == "ensemble", "rows"].max() if split == "test" else rows["rows"].max()
+    note = ["" if count >= whole else f"on {count:,} of the rows" for count in rows["rows"]]
+    rows = rows.assign(note=note, part=[bool(text) for text in note])
+    return split, rows.sort_values(["part", "f1"], ascending=[True, False], ignore_index=True)

@@ -25,6 +25,7 @@ class Recipe:
     scheme: Scheme = "strict"  # which rows may teach
     folds: tuple[int, ...] = (0,)  # the folds that are trained and judged
     rows: int = 0  # at most so many training rows (whole queries, seeded); 0 = all
+    answer_rows: int = 0  # at most so many dev and test rows are answered (whole queries); 0 = all
     sister_rows: int = 0  # TAPT: train on at most so many rows of the sister task first; 0 = do not
     translation: bool = True  # give the query's English beside the original
     query_first: bool = True  # query, then target; or the other way round

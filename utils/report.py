@@ -8,6 +8,7 @@ import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
 
+from utils import leaderboard
 from utils.files import write_text
 from utils.paths import Run
 from utils.schema import TASK_NAMES
@@ -18,7 +19,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #202124; max-width: 66rem; m
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 table { border-collapse: collapse; margin: .6rem 0 } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e8eaed }
 th { font-weight: 600; background: #f8f9fa } td:first-child, th:first-child { text-align: left }
-tr.ours td { font-weight: 600; background: #eaf2fb } img { max-width: 100%; margin: .6rem 0 } .note { color: #5f6368 }
+tr.part td { color: #80868b } tr.ours td { font-weight: 600; background: #eaf2fb } img { max-width: 100%; margin: .6rem 0 } .note { color: #5f6368 }
 nav a { display: inline-block; margin-right: 1.2rem }
 """
 NUMBERS = {"f1": "{:.4f}", "interval": "{}", "auc": "{:.3f}", "constant_f1": "{:.4f}", "rows": "{:,.0f}"}
@@ -38,17 +39,14 @@ def _notebook_page(executed: Path) -> str:
 
 
 def _score_table(scores: pd.DataFrame, task: str) -> str:
-    rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
-    split = "test" if "test" in set(rows["split"]) else "oof"
-    rows = rows[rows["split"] == split].sort_values("f1", ascending=False)
+    split, rows = leaderboard.headline(scores, task)
     rows = rows.assign(interval=[f"{a:.3f} – {b:.3f}" for a, b in zip(rows["f1_lo"], rows["f1_hi"], strict=True)])
-    heads = ["recipe", "F1", "95 % by query", "AUC", "all relevant", "rows"]
+    heads = ["recipe", "F1", "95 % by query", "AUC", "all relevant", "rows", ""]
     lines = []
     for _, row in rows.iterrows():
         cells = "".join(f"<td>{form.format(row[key])}</td>" for key, form in NUMBERS.items())
-        lines.append(
-            f"<tr class='{'ours' if row['recipe'] == 'ensemble' else ''}'><td>{html.escape(row['recipe'])}</td>{cells}</tr>"
-        )
+        kind = "ours" if row["recipe"] == "ensemble" else "part" if row["part"] else ""
+        lines.append(f"<tr class='{kind}'><td>{html.escape(row['recipe'])}</td>{cells}<td>{row['note']}</td></tr>")
     head = "".join(f"<th>{name}</th>" for name in heads)
     where = "test, scored as the leaderboard would" if split == "test" else "out of fold (the data has no solution)"
     return (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import data, paths, profiles, report, sample, settings, weights
+from utils import data, leaderboard, paths, profiles, report, sample, settings, weights
 from utils.schema import TASK_NAMES
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -108,14 +108,11 @@ def show_scores(run: paths.Run) -> None:
         return
     scores = pd.read_csv(file, keep_default_na=False, na_values=[""])
     for task in scores["task"].unique():
-        rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
-        split = "test" if "test" in set(rows["split"]) else "oof"
-        rows = rows[rows["split"] == split].sort_values("f1", ascending=False)
+        split, rows = leaderboard.headline(scores, task)
         print(f"\n{task} ({TASK_NAMES[task]}), {split}: F1 of the positive class, 95 % by query")
         for row in rows.itertuples():
-            print(
-                f"  {row.recipe:<28} {row.f1:.4f}  [{row.f1_lo:.3f}, {row.f1_hi:.3f}]  AUC {row.auc:.3f}  n={row.rows:,}"
-            )
+            interval = f"[{row.f1_lo:.3f}, {row.f1_hi:.3f}]"
+            print(f"  {row.recipe:<28} {row.f1:.4f}  {interval}  AUC {row.auc:.3f}  {row.note}".rstrip())
 
 
 def walk(asked: argparse.Namespace, chosen: list[Path], run: paths.Run, parameters: dict[str, object]) -> int:

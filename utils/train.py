@@ -92,7 +92,7 @@ def _backward(
     """Gradients of one step's mean loss over all its rows; every micro-batch draws its dropout from its own seed."""
     size, total = sum(map(len, micros)), 0.0
     for place, micro in enumerate(micros):
-        torch.manual_seed(seed * 1009 + place)
+        torch.manual_seed(seed + place)
         with accelerator.autocast():
             scores = logits(model, [rows.rows[row] for row in micro], pad_id)
         loss = cross_entropy(scores, answers[micro].to(scores.device), reduction="sum") / size
@@ -126,7 +126,9 @@ def fit(
         for number in range(start, len(steps)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(number, len(steps), recipe) * group["scale"]
-            loss = _backward(model, rows, answers, steps[number], recipe.seed + number * 1009, pad_id, accelerator)
+            loss = _backward(
+                model, rows, answers, steps[number], recipe.seed * 1_000_003 + number * 1009, pad_id, accelerator
+            )
             if not math.isfinite(loss):
                 rate = f"lower learning_rate ({recipe.learning_rate})"
                 raise ValueError(f"{title}: the loss is {loss} in step {number + 1}; {rate}")
