@@ -19,7 +19,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #202124; max-width: 66rem; m
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 table { border-collapse: collapse; margin: .6rem 0 } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e8eaed }
 th { font-weight: 600; background: #f8f9fa } td:first-child, th:first-child { text-align: left }
-tr.part td { color: #80868b } tr.ours td { font-weight: 600; background: #eaf2fb } img { max-width: 100%; margin: .6rem 0 } .note { color: #5f6368 }
+tr.part td { color: #80868b }
+tr.ours td { font-weight: 600; background: #eaf2fb } img { max-width: 100%; margin: .6rem 0 } .note { color: #5f6368 }
 nav a { display: inline-block; margin-right: 1.2rem }
 """
 NUMBERS = {"f1": "{:.4f}", "interval": "{}", "auc": "{:.3f}", "constant_f1": "{:.4f}", "rows": "{:,.0f}"}
