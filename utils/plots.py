@@ -52,8 +52,16 @@ def f1_by_language(
     table = table.loc[codes]
     figure, (axis,) = _figure(7.6, 1.6 + 0.34 * len(codes))
     rows = np.arange(len(codes))[::-1]
-    axis.step(np.append(table["constant_f1"], table["constant_f1"].iloc[-1]), np.append(rows + 0.5, -0.5), where="post",
-              color=INK, linestyle="--", linewidth=1, label='answering "relevant" to everything')  # fmt: skip
+    constant = table["constant_f1"]
+    axis.vlines(
+        constant,
+        rows - 0.5,
+        rows + 0.5,
+        color=INK,
+        linestyle="--",
+        linewidth=1,
+        label='answering "relevant" to everything',
+    )
     if before is not None:
         old = before[before["language"].isin(LANGUAGES)].set_index("language").reindex(codes)
         axis.scatter(old["f1"], rows, s=34, color=GREY, marker="D", label=before_name, zorder=2)
@@ -83,12 +91,10 @@ def ladder(board: pd.DataFrame, task: str) -> Figure:
     constant = board[(board["task"] == task) & (board["recipe"] == "constant")]["f1"]
     if len(constant):
         left.axvline(constant.iloc[0], color=INK, linestyle="--", linewidth=1)
-        left.annotate(
-            'all "relevant"', (constant.iloc[0], -0.75), fontsize=8, ha="center", va="top", annotation_clip=False
-        )
+        left.text(constant.iloc[0], len(table) - 0.45, 'all "relevant"', fontsize=8, ha="center", va="bottom")
     right.barh(rows, table["auc"] - 0.5, left=0.5, color=colours, height=0.55)
-    left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (best threshold)", ylim=(-0.8, len(table) - 0.4))
-    left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % by query", loc="left", fontsize=11)
+    left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (best threshold)", ylim=(-0.6, len(table) - 0.4))
+    left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % by query\n", loc="left", fontsize=11)
     right.set(xlabel="AUC (0.5 = chance)", xlim=(0.5, 1.0))
     return figure
 
