@@ -219,8 +219,8 @@ def fold_balance(parts: pd.DataFrame, title: str) -> Figure:
     for axis, name in ((left, "rows"), (right, "share of the fold's rows")):
         axis.set(xlabel="fold", ylabel=name, xticks=by_label.index)
         axis.grid(visible=False)
-    left.margins(y=0.15)
-    left.legend(frameon=False, fontsize=8, loc="lower right")
+    left.margins(y=0.3)
+    left.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
     right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
@@ -237,8 +237,7 @@ def leak_table(leaks: pd.DataFrame, title: str) -> Figure:
         shown = axis.bar(place, table[scheme] * 100, width, color=colour, label=scheme)
         axis.bar_label(shown, labels=[f"{v * 100:.0f}" if v > 0 else "0" for v in table[scheme].fillna(0)], fontsize=7)
     axis.grid(visible=False)
-    axis.set(xlabel="fold", ylabel="% of judged rows", xticks=table.index)
-    axis.margins(y=0.15)
+    axis.set(xlabel="fold", ylabel="% of judged rows", xticks=table.index, ylim=(0, max(5.0, table.max().max() * 115)))
     axis.set_title(title, loc="left", fontsize=11)
     axis.legend(frameon=False, fontsize=8)
     return figure
