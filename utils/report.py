@@ -10,7 +10,7 @@ from nbconvert import HTMLExporter
 
 from utils import leaderboard
 from utils.files import write_text
-from utils.paths import Run
+from utils.paths import SAMPLE, Run
 from utils.schema import TASK_NAMES
 from utils.settings import load
 
@@ -68,7 +68,9 @@ def write_report(run: Run, notebooks: list[Path]) -> None:
             write_text(executed.with_suffix(".html"), _notebook_page(executed))
             links.append(f"<a href='notebooks/{executed.stem}.html'>{executed.stem.replace('_', ' ')}</a>")
     chosen = load(run)
-    body = f"<h1>{html.escape(run.name)}</h1><p class='note'>profile {chosen.profile}, data {html.escape(Path(chosen.data).name)}</p>"
+    data = Path(chosen.data)
+    kind = ", the embedded synthetic sample" if data.parent == SAMPLE.parent else ""
+    body = f"<h1>{html.escape(run.name)}</h1><p class='note'>profile {chosen.profile}, data {html.escape(data.name)}{kind}</p>"
     body += f"<nav>{''.join(links)}</nav>"
     scores_file = run.ensemble / "scores.csv"
     if scores_file.exists():
