@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -149,7 +150,8 @@ def test_the_report_opens_offline(walked: Walked) -> None:
         (notebook,) = RUN.notebooks.glob(f"0{number}_*.html")
         assert f"notebooks/{notebook.name}" in page
         for text in (page, notebook.read_text("utf-8")):
-            assert 'src="http' not in text and "src='http" not in text and 'rel="stylesheet" href="http' not in text
+            assert not re.findall(r"(?:src|import|from)[ =(]+['\"]https?:|<link[^>]+https?:", text)
+        assert "data:image/png;base64," in notebook.read_text("utf-8")
 
 
 def test_the_check_command_judges_the_submission(walked: Walked, tmp_path: Path, shell) -> None:

@@ -23,6 +23,8 @@ tr.part td { color: #80868b }
 tr.ours td { font-weight: 600; background: #eaf2fb } img { max-width: 100%; margin: .6rem 0 } .note { color: #5f6368 }
 nav a { display: inline-block; margin-right: 1.2rem }
 """
+OFFLINE = """{% extends 'classic/index.html.j2' %}
+{% block html_head_js %}{% endblock %}{% block html_head_js_mathjax %}{% endblock %}"""  # no script from elsewhere
 NUMBERS = {"f1": "{:.4f}", "interval": "{}", "auc": "{:.3f}", "constant_f1": "{:.4f}", "rows": "{:,.0f}"}
 
 
@@ -32,8 +34,7 @@ def _page(title: str, body: str) -> str:
 
 def _notebook_page(executed: Path) -> str:
     """An executed notebook as one HTML page that loads nothing from elsewhere."""
-    exporter = HTMLExporter(template_name="classic", embed_images=True)
-    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
+    exporter = HTMLExporter(template_name="classic", embed_images=True, raw_template=OFFLINE)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     body, _ = exporter.from_notebook_node(nbformat.read(executed, as_version=4))
     return body
