@@ -52,9 +52,3 @@ def describe_taxonomy(tree: Taxonomy, paths: pd.Series) -> pd.DataFrame:
     distinct = paths.dropna().drop_duplicates()
     rows = [(path, len(tree.levels(path)), path.count(",") + 1, len(tree.siblings(path))) for path in distinct]
     return pd.DataFrame(rows, columns=["path", "depth", "parts", "siblings"])
-
-
-def unseen_share(train: pd.Series, test: pd.Series) -> float:
-    """Share of distinct test values that training never shows."""
-    distinct = set(test.dropna())
-    return len(distinct - set(train.dropna())) / max(1, len(distinct))

@@ -28,11 +28,11 @@ ROWS = 8000  # training rows a task of the embedded data; dev and test have a qu
 
 def _counts(shares: dict[str, float], rows: int) -> dict[str, int]:
     """Rows a language, summing to `rows`."""
-    total, done, out = sum(shares.values()), 0, {}
-    for number, (language, share) in enumerate(shares.items(), start=1):
-        upto = round(rows * sum(list(shares.values())[:number]) / total)
-        out[language], done = upto - done, upto
-        del share
+    total, done, upto, out = sum(shares.values()), 0, 0.0, {}
+    for language, share in shares.items():
+        upto += share
+        out[language] = round(rows * upto / total) - done
+        done += out[language]
     return out
 
 

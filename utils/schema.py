@@ -24,6 +24,8 @@ LANGUAGES = {
     "id": "Indonesian",
 }
 
+UNSPACED = ("ja", "th")  # written without spaces between words
+
 CLEAN_COLUMNS = ("id", "language", "origin_query", "query", "query_en", "target", "label")
 FOLD_COLUMNS = ("id", "fold", "query_group", "category_group")
 SCORE_COLUMNS = ("id", "language", "label", "probability", "fold")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from utils.lexicon import Attribute, Lexicon, Product
-from utils.schema import LANGUAGES
+from utils.schema import LANGUAGES, UNSPACED
 from utils.text import strip_accents
 
 POSITIVE = {  # share of positive rows by language; elsewhere the task's mean
@@ -24,7 +24,6 @@ AUDIENCE_WORDS = {
     "girls": ("girls", "kids", "children"), "boys": ("boys", "kids", "children"), "teenagers": (), "plus_size": (),
 }  # fmt: skip
 EMOJI = ("🔥", "❤️", "✨", "🎁", "👟")
-UNSPACED = ("ja", "th")
 
 
 @dataclass(frozen=True)

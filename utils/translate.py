@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from utils.paths import SOURCES
+from utils.schema import UNSPACED
 from utils.text import normalise_query
 from utils.weights import resolve
 
@@ -66,7 +67,7 @@ def glossary_backend(path: Path) -> Backend:
 
     def translate(texts: list[str], languages: list[str]) -> list[str]:
         pairs = zip(texts, languages, strict=True)
-        return [look_up(t, terms.get(c, {}), longest.get(c, 0), c in ("ja", "th")) for t, c in pairs]
+        return [look_up(t, terms.get(c, {}), longest.get(c, 0), c in UNSPACED) for t, c in pairs]
 
     return Backend("glossary", hashlib.sha256(content).hexdigest()[:12], translate)
 
