@@ -8,10 +8,10 @@ import pytest
 from utils.paths import ROOT
 
 FLOORS = (
-    {"paths", "schema", "files", "metrics", "progress"},
-    {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "packages"},
-    {"profiles", "synthesis", "taxonomy", "clean", "submit", "baselines", "packing", "weights"},
-    {"sample", "eda", "folds", "translate", "models", "leaderboard"},
+    {"paths", "schema", "files", "metrics", "progress", "attention"},
+    {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "packages", "encoders", "decoders"},
+    {"profiles", "synthesis", "taxonomy", "clean", "submit", "baselines", "tokens", "weights"},
+    {"sample", "eda", "folds", "translate", "models", "leaderboard", "packing"},
     {"forward", "report"},
     {"train", "score"},
     {"fitting"},

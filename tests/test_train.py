@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, BertConfig, Gemma3ForCausalLM, Gemma3TextConfig
 
-from utils import models, packing, train
+from utils import attention, models, tokens, train
 from utils.forward import logits
 from utils.recipe import Recipe, fingerprint, load, save
 from utils.score import predict
@@ -30,7 +28,8 @@ ENCODER = Recipe(
     pooling="towers",
     tuning="full",
     batch_rows=8,
-    micro_rows=4,
+    pack_tokens=96,
+    share_rows=2,
     learning_rate=1e-3,
     max_length=48,
 )
@@ -73,7 +72,7 @@ class Case:
         self.recipe = KINDS[kind]
         self.base = bases["decoder" if kind == "decoder-lora" else "encoder"]
         self.tokenizer = models.load_tokenizer(self.base)
-        self.rows = packing.encode(ROWS, "QC", self.tokenizer, self.recipe, models.is_encoder(self.base))
+        self.rows = tokens.encode(ROWS, "QC", self.tokenizer, self.recipe, models.is_encoder(self.base))
 
     def network(self, start: Path | None = None) -> torch.nn.Module:
         return models.make_trainable(models.load_network(self.recipe, self.base), self.recipe, start)
@@ -136,14 +135,15 @@ def test_what_was_saved_scores_the_same_when_loaded(case: Case, tmp_path: Path) 
     assert np.abs(case.score(scorer) - case.score(model)).max() < 1e-5
 
 
-def test_neither_batches_nor_neighbours_change_a_score(case: Case) -> None:
+def test_neither_packs_nor_neighbours_change_a_score(case: Case) -> None:
     model = case.network()
+    rows = case.rows
     alone = [
-        predict(model.eval(), packing.Encoded([row]), 1, case.tokenizer.pad_token_id, "", "none")[0]
-        for row in case.rows.rows
-    ]
-    assert np.abs(case.score(model, tokens=4096) - alone).max() < 1e-5
-    assert np.abs(case.score(model, tokens=60) - alone).max() < 1e-5
+        predict(model.eval(), tokens.Encoded([row], np.zeros(1, dtype=np.int64), rows.causal), 64, case.tokenizer.pad_token_id, "", "none")
+        for row in rows.rows
+    ]  # fmt: skip
+    assert np.abs(case.score(model, tokens=4096) - np.concatenate(alone)).max() < 1e-5
+    assert np.abs(case.score(model, tokens=64) - np.concatenate(alone)).max() < 1e-5
 
 
 def test_the_loss_of_a_step_is_the_mean_over_its_rows(case: Case, tmp_path: Path) -> None:
@@ -152,12 +152,26 @@ def test_the_loss_of_a_step_is_the_mean_over_its_rows(case: Case, tmp_path: Path
     label = torch.tensor(LABEL)
     for model, width in ((small, 4), (large, 8)):
         for start in range(0, 8, width):
-            scores = logits(model, case.rows.rows[start : start + width], case.tokenizer.pad_token_id)
-            (torch.nn.functional.cross_entropy(scores, label[start : start + width], reduction="sum") / 8).backward()
+            rows = np.arange(start, start + width)
+            scores = logits(model, case.rows, rows, case.tokenizer.pad_token_id)
+            (torch.nn.functional.cross_entropy(scores, label[rows], reduction="sum") / 8).backward()
     for name, parameter in small.named_parameters():
         if parameter.grad is not None:
             other = dict(large.named_parameters())[name].grad
             assert torch.allclose(parameter.grad, other, atol=1e-6), name
+
+
+def test_a_network_that_reads_packs_wrongly_is_stopped(
+    bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case = Case("decoder-lora", bases)
+    case.fit(case.network(), tmp_path, stop_at=1)
+    true_masks = attention.visible
+    monkeypatch.setattr(
+        attention, "visible", lambda end, depth, window=None: true_masks(torch.full_like(end, len(end)), depth, window)
+    )
+    with pytest.raises(RuntimeError, match="set the recipe's attention"):
+        case.fit(case.network(), tmp_path, stop_at=1)
 
 
 def test_training_learns_what_can_be_learnt(case: Case, tmp_path: Path) -> None:
@@ -179,22 +193,24 @@ def test_a_loss_that_is_not_finite_stops_the_run(case: Case, tmp_path: Path) -> 
         case.fit(model, tmp_path)
 
 
-@given(st.integers(1, 60), st.integers(1, 16), st.integers(1, 16), st.floats(0.2, 3.0))
-def test_every_row_is_trained_once_an_epoch(rows: int, batch: int, micro: int, epochs: float) -> None:
-    recipe = ENCODER.with_(batch_rows=batch, micro_rows=micro, epochs=epochs)
-    lengths = np.arange(rows) % 9 + 1
-    steps = packing.training_steps(lengths, recipe)
-    flat = np.concatenate([part for step in steps for part in step]) if steps else np.array([], dtype=int)
-    assert len(flat) == round(rows * epochs)
-    counts = np.bincount(flat, minlength=rows)
-    assert counts.max(initial=0) - counts.min() <= 1
-    assert all(sum(map(len, step)) <= batch and max(map(len, step)) <= micro for step in steps)
+def test_many_texts_are_tokenised_once(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = models.load_tokenizer(bases["decoder"])
+    texts = [f"red shoe {number % 30}" for number in range(50)] + ["", "日本 \u2028 \x00"]
+    few = tokens.tokenise(texts, tokenizer, tmp_path)
+    assert not list(tmp_path.iterdir()) and few[0] == tuple(tokenizer(texts[0], add_special_tokens=False)["input_ids"])
+    monkeypatch.setattr(tokens, "FEW", 1)
+    assert tokens.tokenise(texts, tokenizer, tmp_path) == few
+    monkeypatch.setattr(tokens, "_bulk", lambda *_: pytest.fail("tokenised again"))
+    assert tokens.tokenise(texts, tokenizer, tmp_path) == few
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(pytest.fail.Exception):
+        tokens.tokenise([*texts, "new"], tokenizer, tmp_path)
 
 
 def test_truncation_takes_from_the_target_never_from_the_query(bases: dict[str, Path]) -> None:
     tokenizer = models.load_tokenizer(bases["encoder"])
     table = pd.DataFrame({"query": ["long query " * 20], "query_en": ["x"], "target": ["title " * 100]})
-    short = packing.encode(table, "QI", tokenizer, KINDS["mean"].with_(max_length=20), encoder=True)
+    short = tokens.encode(table, "QI", tokenizer, KINDS["mean"].with_(max_length=20), encoder=True)
     text = tokenizer.decode(short.rows[0][0])
     assert text.count("long query") == 20 and text.count("title") < 12 and short.cut == 1
 
@@ -202,8 +218,8 @@ def test_truncation_takes_from_the_target_never_from_the_query(bases: dict[str, 
 def test_fields_are_never_glued_together(bases: dict[str, Path]) -> None:
     for name, kind in (("encoder", "mean"), ("decoder", "decoder-lora")):
         tokenizer = models.load_tokenizer(bases[name])
-        ids = packing.encode(ROWS.head(1), "QC", tokenizer, KINDS[kind], encoder=name == "encoder").rows[0][0]
-        query = packing._tokenise(["query: red shoe 0 | english: rot schuh"], tokenizer)[0]
+        ids = tokens.encode(ROWS.head(1), "QC", tokenizer, KINDS[kind], encoder=name == "encoder").rows[0][0]
+        query = tokens.tokenise(["query: red shoe 0 | english: rot schuh"], tokenizer)[0]
         assert query in [ids[at : at + len(query)] for at in range(len(ids))]
         assert ids[0] == (tokenizer.cls_token_id if name == "encoder" else tokenizer.bos_token_id)
 

@@ -9,7 +9,7 @@ from utils import blend, leaderboard
 from utils.data import read_table
 from utils.metrics import best_threshold, f1
 from utils.paths import Run
-from utils.recipe import facts
+from utils.recipe import facts, load_all
 from utils.schema import SCORE_COLUMNS
 
 Mixed = dict[tuple[str, str], pd.DataFrame]  # (split, task) -> id, language, probability, prediction
@@ -17,14 +17,14 @@ Solution = dict[tuple[str, str], pd.DataFrame | None]
 
 
 def open_members(files: Run, task: str) -> dict[str, dict[str, pd.DataFrame]]:
-    """Recipe -> split -> table, of everything that notebook 06 trained for the task and that is complete."""
+    """Recipe -> split -> table, of the recipes that went into the final training, the champion first."""
     members = {}
-    for folder in sorted((files.final / task).iterdir()):
-        if (folder / "test.parquet").exists():
-            tables = {split: folder / f"{split}.parquet" for split in ("oof", "dev", "test")}
-            members[folder.name] = {
-                split: read_table(path, SCORE_COLUMNS) for split, path in tables.items() if path.exists()
-            }
+    for recipe in load_all(files.tapt / "final" / task):
+        folder = files.final / task / recipe.name
+        tables = {split: folder / f"{split}.parquet" for split in ("oof", "dev", "test")}
+        members[recipe.name] = {
+            split: read_table(path, SCORE_COLUMNS) for split, path in tables.items() if path.exists()
+        }
     return members
 
 
@@ -38,7 +38,8 @@ def open_recipes(files: Run, tasks: list[str]) -> dict[str, Any]:
     """The recipes behind a submission, as they were saved."""
     found = {}
     for task in tasks:
-        found[task] = [facts(path) for path in sorted((files.final / task).glob("*/recipe.json"))]
+        names = [recipe.name for recipe in load_all(files.tapt / "final" / task)]
+        found[task] = [facts(files.final / task / name / "recipe.json") for name in names]
     return found
 
 
@@ -64,8 +65,9 @@ def compare_decisions(files: Run, task: str, mixed: Mixed, chosen: blend.Blend, 
 
 
 def _hard_vote(files: Run, task: str, split: str) -> pd.Series:
-    """id -> the majority of the folds' answers at one half, ties to 1, as the winning system voted."""
-    tables = [read_table(path) for path in sorted((files.final / task).glob(f"*/fold*/{split}.parquet"))]
+    """id -> the majority of all members' folds at one half, ties to 1, as the winning system voted."""
+    folders = [files.final / task / recipe.name for recipe in load_all(files.tapt / "final" / task)]
+    tables = [read_table(path) for folder in folders for path in sorted(folder.glob(f"fold*/{split}.parquet"))]
     votes = pd.concat([(table.set_index("id")["probability"] >= 0.5).astype(int) for table in tables], axis=1)
     return (votes.mean(axis=1) >= 0.5).astype(int)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from utils import baselines, models, packing, weights
+from utils import baselines, models, tokens, weights
 from utils.data import write_table
 from utils.files import write_json
 from utils.progress import Style
@@ -62,16 +62,16 @@ class _Trainer:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return models.load_tokenizer(self.base)
 
-    def encode(self, table: pd.DataFrame, task: str) -> packing.Encoded:
-        return packing.encode(table, task, self.tokenizer, self.recipe, models.is_encoder(self.base))
+    def encode(self, table: pd.DataFrame, task: str) -> tokens.Encoded:
+        return tokens.encode(table, task, self.tokenizer, self.recipe, models.is_encoder(self.base))
 
-    def log_odds(self, model: nn.Module, rows: packing.Encoded) -> list[float]:
+    def log_odds(self, model: nn.Module, rows: tokens.Encoded) -> list[float]:
         """Of the rows, with dropout off: what proves that one training begins where another ended."""
         probability = predict(model.eval(), rows, self.recipe.score_tokens, self.tokenizer.pad_token_id, "", "none")
         return (np.log(probability) - np.log1p(-probability)).tolist()
 
     def train(
-        self, table: pd.DataFrame, task: str, folder: Path, title: str, probe: packing.Encoded, previous: Path | None
+        self, table: pd.DataFrame, task: str, folder: Path, title: str, probe: tokens.Encoded, previous: Path | None
     ) -> dict[str, Any]:
         """Train from the base, or on from a `previous` stage, unless that was done and only the scoring was interrupted.
 

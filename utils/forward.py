@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.models import EncoderClassifier, plain
-from utils.packing import Ids, like_length, pad
+from utils.encoders import EncoderClassifier
+from utils.models import plain
+from utils.packing import Rows, build_pack, like_length, pad
+from utils.tokens import Encoded, Ids
 
+CHECKED = 8  # rows on which packs are held against rows alone
 CHUNK = 512  # padded tokens of the sequences that `towers` encodes at once while training
 
 
@@ -33,10 +36,32 @@ def _logits_of_towers(model: EncoderClassifier, rows: Sequence[tuple[Ids, ...]],
     return model.compare(vectors[left], vectors[right])
 
 
-def logits(model: nn.Module, rows: Sequence[tuple[Ids, ...]], pad_id: int, tokens: int = CHUNK) -> Tensor:
-    """Logits `[rows, 2]`, in float32, of encoded rows of one or of two sequences."""
+def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
+    """Hold one pack of a decoder against its rows, each alone and unpacked: a misread tree gives no other sign.
+
+    Raises RuntimeError where the logits differ by more than rounding.
+    """
+    chosen = np.lexsort([np.arange(len(encoded.rows)), encoded.group])[:CHECKED]
+    with torch.no_grad():
+        together = logits(model, encoded, chosen, pad_id)
+        single = [torch.tensor([encoded.rows[row][0]], device=together.device) for row in chosen]
+        alone = torch.cat([model(input_ids=ids).logits.float() for ids in single])
+    apart = float((together - alone).abs().max() / (1 + alone.abs().max()))
+    allowed = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.05
+    if apart > allowed:
+        raise RuntimeError(
+            f"rows in a pack get other logits than alone (by {apart:.2g}); set the recipe's attention to another kernel"
+        )
+
+
+def logits(model: nn.Module, encoded: Encoded, chosen: Rows, pad_id: int, tokens: int = CHUNK) -> Tensor:
+    """Logits `[chosen, 2]`, in float32, of one batch (`packing.batches`): a trie, padded rows, or rows of two sequences."""
+    rows = [encoded.rows[number] for number in chosen]
     if len(rows[0]) == 2:
         return _logits_of_towers(plain(model), rows, pad_id, tokens).float()
     place = next(model.parameters()).device
-    inputs = {key: value.to(place) for key, value in pad([row[0] for row in rows], pad_id).items()}
+    sequences = [row[0] for row in rows]
+    if encoded.causal:
+        return model(**build_pack(sequences).tensors(place)).logits.float()
+    inputs = {key: value.to(place) for key, value in pad(sequences, pad_id).items()}
     return model(**inputs).logits.float()

@@ -1,5 +1,6 @@
 """Tables of answers -> the tables that people compare: one row a rung, one row a language."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,19 @@ def rung(recipe: Recipe, task: str, train: pd.DataFrame, oof: pd.DataFrame, fold
     }
 
 
-def choose_champion(board: pd.DataFrame, task: str, names: tuple[str, ...]) -> str:
-    """The rung with the best mean F1 over folds among those that the profile can afford to train to the end.
+def choose_finalists(board: pd.DataFrame, task: str, names: Sequence[str], count: int) -> list[str]:
+    """The rungs that are trained to the end, the champion first: the best of each family by mean F1 over folds, then AUC.
 
-    Equal F1 goes to the better AUC. Raises ValueError if none of them ran.
+    Only the rungs in `names` can be chosen. After the champion come at most `count` - 1 others, and only those whose AUC is above that
+    of every rung without a trained network. Raises ValueError if none of `names` ran.
     """
-    able = board[(board["task"] == task) & (board["scheme"] == "strict") & board["recipe"].isin(names)]
+    rungs = board[(board["task"] == task) & (board["scheme"] == "strict")]
+    able = rungs[rungs["recipe"].isin(names)].sort_values(["f1", "auc"], ascending=False).drop_duplicates("family")
     if able.empty:
         raise ValueError(f"{task}: none of {', '.join(names)} is on the leaderboard; run notebook 04 with one of them")
-    return str(able.sort_values(["f1", "auc"], ascending=False)["recipe"].iloc[0])
+    bar = rungs.loc[rungs["family"] == "baseline", "auc"].max()
+    others = able.iloc[1:]
+    return [str(name) for name in [able["recipe"].iloc[0], *others.loc[~(others["auc"] <= bar), "recipe"]]][:count]
 
 
 def _row(language: str, seen: bool, rows: pd.DataFrame, seed: int) -> dict[str, Any]:

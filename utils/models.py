@@ -6,18 +6,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn.functional import normalize
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-)
-from transformers.modeling_outputs import SequenceClassifierOutput
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from utils.decoders import decoder_class
+from utils.encoders import EncoderClassifier
 from utils.recipe import Recipe
 from utils.weights import check_size, count_parameters
 
@@ -33,52 +28,8 @@ LORA_TARGETS = {  # every linear layer of a block, by the names that the family 
     "encoder": ["query", "key", "value", "dense"],
     "decoder": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
 }
-COSINE_SLOPE, COSINE_CENTRE = 12.0, 0.8  # e5 was trained at a low temperature: its cosines lie around 0.7 to 0.9
 TRAINED = "trained.safetensors"
 ADAPTER = "adapter_model.safetensors"
-
-
-class EncoderClassifier(nn.Module):
-    """An encoder with a 2-way head; the recipe's pooling decides what the head sees.
-
-    `first` and `mean` read query and target together (a cross-encoder: Nogueira and Cho 2019, arXiv 1901.04085) and take the
-    `[CLS]` state or the mean over tokens. `towers` encodes query and target apart, each as the mean over its tokens, as e5
-    was trained (Wang et al. 2024, arXiv 2402.05672, section 3), and compares the two unit vectors: their cosine, product and
-    absolute difference (after InferSent: Conneau et al. 2017, section 3). The head of `towers` begins as a
-    function of the cosine alone, so that training starts from what e5 knows rather than from nothing.
-    """
-
-    def __init__(self, encoder: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.encoder, self.pooling = encoder, pooling
-        width = encoder.config.hidden_size
-        self.score = nn.Linear(1 + 2 * width if pooling == "towers" else width, 2)
-        nn.init.zeros_(self.score.bias)
-        if pooling == "towers":
-            nn.init.zeros_(self.score.weight)
-            nn.init.constant_(self.score.weight[1, 0], COSINE_SLOPE)
-        else:
-            nn.init.normal_(self.score.weight, std=0.02)
-
-    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector a sequence, `[sequences, hidden]`, of length 1 for `towers`."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.pooling == "first":
-            return states[:, 0]
-        mask = attention_mask[..., None].to(states.dtype)
-        mean = (states * mask).sum(1) / mask.sum(1)
-        return normalize(mean, dim=-1) if self.pooling == "towers" else mean
-
-    def compare(self, query: Tensor, target: Tensor) -> Tensor:
-        """Logits `[rows, 2]` of unit vectors `[rows, hidden]` of queries and of targets."""
-        product, difference = query * target, (query - target).abs()
-        cosine = product.sum(-1, keepdim=True) - COSINE_CENTRE
-        scale = query.shape[-1] ** 0.5  # unit vectors have small entries; the head is to see numbers near 1
-        return self.score(torch.cat([cosine, product * scale, difference * scale], dim=-1))
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """Logits of joint rows `[rows, tokens]`."""
-        return SequenceClassifierOutput(logits=self.score(self.embed(input_ids, attention_mask)))
 
 
 def is_encoder(folder: Path) -> bool:
@@ -111,19 +62,19 @@ def load_network(recipe: Recipe, folder: Path) -> nn.Module:
     if is_encoder(folder):
         encoder = AutoModel.from_pretrained(folder, dtype=_dtype(recipe), use_safetensors=True, add_pooling_layer=False)
         return EncoderClassifier(encoder, recipe.pooling)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=2, dtype=_dtype(recipe), use_safetensors=True, quantization_config=_quantisation(recipe)
-    )
+    model = decoder_class(AutoConfig.from_pretrained(folder)).from_pretrained(
+        folder, num_labels=2, dtype=_dtype(recipe), use_safetensors=True, quantization_config=quantisation(recipe),
+        attn_implementation=recipe.attention,
+    )  # fmt: skip
     model.config.pad_token_id = load_tokenizer(folder).pad_token_id
     model.config.use_cache = False
     return model
 
 
-def _quantisation(recipe: Recipe):
+def quantisation(recipe: Recipe) -> QuantizationConfigMixin | None:
+    """4-bit NF4 with double quantisation (Dettmers et al. 2023, arXiv 2305.14314, section 3), or None."""
     if recipe.quantisation == "none":
         return None
-    from transformers import BitsAndBytesConfig
-
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -1,98 +1,117 @@
-"""Rows -> token ids -> batches of like length, and the order in which a training run sees them."""
+"""Token ids -> what goes through a network at once: tries of rows for decoders, batches of like length for encoders.
 
+A decoder's state at a token hangs on the tokens before it alone. So rows that begin alike may share these tokens: they are laid out
+as a trie, depth first, each distinct prefix once. A token's position id is its depth, and it sees its ancestors only
+(`utils.attention`). Every row's logit, read at its last token, and every gradient are those of the row alone. This holds
+without dropout only: under dropout the rows of a trie would share one draw for their common prefix.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from utils.recipe import Recipe
-from utils.text import query_field, target_field
+from utils.tokens import Encoded, Ids
 
-ANSWER = "relevant:"  # what a decoder reads last; its state at this cue goes into the head
-POSITIONS = 512  # the longest input that every family takes (e5 and XLM-R end there)
-MIN_TARGET = 8  # tokens of a target that stay whatever the query's length
-
-Ids = tuple[int, ...]
 Batch = dict[str, Tensor]
+Rows = NDArray[np.int64]  # row numbers of a table
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Token ids of each row, in the table's order: one sequence a row, or two (query, target) for `towers`."""
+class Pack:
+    """Rows as one trie, depth first. Identical rows share a leaf; a row that another begins with ends inside of it."""
 
-    rows: list[tuple[Ids, ...]]
-    cut: int = 0  # rows whose target was cut to fit
+    ids: NDArray[np.int64]  # [tokens]
+    depth: NDArray[np.int64]  # [tokens] distance from the root: the position id
+    end: NDArray[np.int64]  # [tokens] where the token's subtree ends
+    leaves: NDArray[np.int64]  # [rows] where each row's last token stands, in the order the rows were given
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each row."""
-        return np.array([sum(map(len, row)) for row in self.rows])
-
-    def head(self, count: int) -> "Encoded":
-        return Encoded(self.rows[:count])
-
-
-def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> list[Ids]:
-    """Tokenise distinct texts once, without special tokens."""
-    distinct = list(dict.fromkeys(texts))
-    ids = tokenizer(distinct, add_special_tokens=False, return_attention_mask=False)["input_ids"] if distinct else []
-    known = {text: tuple(found) for text, found in zip(distinct, ids, strict=True)}
-    return [known[text] for text in texts]
+    def tensors(self, device: torch.device | str = "cpu") -> Batch:
+        """The arguments of a packed forward pass: `[1, tokens]` each, `leaves` `[rows]`."""
+        found = {"input_ids": self.ids, "position_ids": self.depth, "end": self.end}
+        batch = {name: torch.from_numpy(array)[None].to(device) for name, array in found.items()}
+        return batch | {"leaves": torch.from_numpy(self.leaves).to(device)}
 
 
-def _frame(tokenizer: PreTrainedTokenizerFast, encoder: bool) -> tuple[Ids, Ids, Ids]:
-    """What stands before, between and after the two fields: separators of an encoder, lines and a cue for a decoder."""
-    if encoder:
-        end = (tokenizer.sep_token_id,)
-        return (tokenizer.cls_token_id,), end * 2, end
-    start = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
-    middle, end = _tokenise(["\n", "\n" + ANSWER], tokenizer)
-    return start, middle, end
+def shared(left: Ids, right: Ids) -> int:
+    """Length of the common prefix of two sequences."""
+    count = 0
+    for one, other in zip(left, right, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
-def encode(
-    table: pd.DataFrame, task: str, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, encoder: bool
-) -> Encoded:
-    """Token ids of (query, English, target) rows behind explicit markers.
+def build_pack(rows: Sequence[Ids]) -> Pack:
+    """Lay rows out as a trie: sorted, each adds the tokens that it does not share with the one before.
 
-    Fields are tokenised apart, so that no tokenizer can glue them together: encoders get
-    `<s> query </s></s> target </s>` (`towers` two sequences), decoders `<bos> query \\n target \\n relevant:`. The target is
-    cut to fit `max_length`; the query never, but at the network's own end of positions.
+    Raises ValueError for a row without tokens, which has no last token to read.
     """
-    pairs = zip(table["query"], table["query_en"], strict=True)
-    queries = _tokenise([query_field(query, english, recipe.translation) for query, english in pairs], tokenizer)
-    targets = _tokenise([target_field(target, task) for target in table["target"]], tokenizer)
-    start, middle, end = _frame(tokenizer, encoder)
-    fixed = len(start) + len(middle) + len(end)
-    rows: list[tuple[Ids, ...]] = []
-    cut = 0
-    for query, target in zip(queries, targets, strict=True):
-        query = query[: POSITIONS - fixed - MIN_TARGET]
-        room = max(MIN_TARGET, recipe.max_length - fixed - len(query))
-        cut += len(target) > room
-        first, second = (query, target[:room]) if recipe.query_first else (target[:room], query)
-        if recipe.pooling == "towers":
-            rows.append((start + first + end, start + second + end))
-        else:
-            rows.append((start + first + middle + second + end,))
-    return Encoded(rows, cut)
+    if not all(rows):
+        raise ValueError("a row without tokens has no last token to read; encode it with markers")
+    ids: list[int] = []
+    depth: list[int] = []
+    path: list[int] = []  # where the tokens of the row before stand
+    leaves = np.empty(len(rows), dtype=np.int64)
+    end = np.empty(sum(map(len, rows)), dtype=np.int64)
+    before: Ids = ()
+    for number in sorted(range(len(rows)), key=rows.__getitem__):
+        row = rows[number]
+        common = shared(before, row)
+        end[path[common:]] = len(ids)  # what is left behind ends here
+        path[common:] = range(len(ids), len(ids) + len(row) - common)
+        ids += row[common:]
+        depth += range(common, len(row))
+        leaves[number] = path[-1]
+        before = row
+    end[path] = len(ids)
+    return Pack(np.array(ids, dtype=np.int64), np.array(depth, dtype=np.int64), end[: len(ids)], leaves)
 
 
-def pad(rows: list[Ids], pad_id: int) -> Batch:
-    """`input_ids` and `attention_mask`, both `[rows, longest]`, padded on the right."""
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row)
-        mask[number, : len(row)] = 1
-    return {"input_ids": ids, "attention_mask": mask}
+def _lexicographic(encoded: Encoded, chosen: Rows) -> tuple[list[int], list[int]]:
+    """The chosen rows in lexicographic order, and the tokens that each adds to those before it."""
+    order = sorted(chosen.tolist(), key=encoded.rows.__getitem__)
+    costs, before = [], ()
+    for number in order:
+        row = encoded.rows[number][0]
+        costs.append(len(row) - shared(before, row))
+        before = row
+    return order, costs
 
 
-def like_length(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
+    """Cut the chosen rows, in lexicographic order, into tries of at most `tokens` tokens.
+
+    The tries are of about one size, as many as are needed. Where a cut falls into a subtree, the next trie repeats its
+    ancestors. Raises ValueError where one row alone is longer.
+    """
+    order, costs = _lexicographic(encoded, chosen)
+    enough = sum(costs) / max(1, -(-sum(costs) // tokens))
+    found: list[Rows] = []
+    batch: list[int] = []
+    used = 0
+    for number, cost in zip(order, costs, strict=True):
+        row = encoded.rows[number][0]
+        if batch and (used >= enough or used + cost > tokens):
+            found.append(np.array(batch, dtype=np.int64))
+            batch, used = [], 0
+        cost = cost if batch else len(row)
+        if cost > tokens:
+            raise ValueError(
+                f"a row of {len(row)} tokens is longer than a pack of {tokens}; raise pack_tokens and score_tokens"
+            )
+        batch.append(number)
+        used += cost
+    return [*found, np.array(batch, dtype=np.int64)] if batch else found
+
+
+def like_length(lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
     """Row numbers in batches of like length, at most `tokens` padded tokens each (one row at least), longest first."""
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
@@ -103,21 +122,93 @@ def like_length(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
     return batches
 
 
-def training_steps(lengths: np.ndarray, recipe: Recipe) -> list[list[np.ndarray]]:
+def batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
+    """The chosen rows in batches for one forward pass each: tries where a decoder reads them, else rows of like length."""
+    if encoded.causal:
+        return trie_batches(encoded, chosen, tokens)
+    return [chosen[batch] for batch in like_length(encoded.lengths[chosen], tokens)]
+
+
+def count_tokens(encoded: Encoded, batch: Rows) -> int:
+    """Tokens that one forward pass over a batch computes: of its trie, or padded to the longest row."""
+    if encoded.causal:
+        return sum(_lexicographic(encoded, batch)[1])
+    if len(encoded.rows[0]) == 2:  # of towers each distinct part is computed once
+        return sum(map(len, {ids for number in batch for ids in encoded.rows[number]}))
+    return int(encoded.lengths[batch].max()) * len(batch)
+
+
+def pad(rows: Sequence[Ids], pad_id: int) -> Batch:
+    """`input_ids` and `attention_mask`, both `[rows, longest]`, padded on the right."""
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+        mask[number, : len(row)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def deal(group: NDArray[np.int64], run: int, rng: np.random.Generator) -> Rows:
+    """All rows once, in random order but for this: rows of a group stand together in runs of at most `run`."""
+    shuffled = rng.permutation(len(group))
+    together = shuffled[np.argsort(group[shuffled], kind="stable")]
+    first = np.flatnonzero(np.diff(group[together], prepend=-1))
+    place = np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))
+    runs = np.cumsum(place % run == 0) - 1
+    return together[np.argsort(rng.permutation(len(group))[runs], kind="stable")]
+
+
+def fill_steps(order: Rows, group: NDArray[np.int64], size: int, cap: int) -> list[Rows]:
+    """Rows in their order into steps of `size`, at most `cap` rows of one group in a step.
+
+    A row over the cap waits for the next step. When only such rows are left, the cap gives way: every step but
+    the last is full.
+    """
+    queue, waiting = iter(order.tolist()), defaultdict[int, deque[int]](deque)
+    steps: list[Rows] = []
+    placed = 0
+    while placed < len(order):
+        step: list[int] = []
+        counts: Counter[int] = Counter()
+        for kind, rows in list(waiting.items()):
+            while rows and counts[kind] < cap and len(step) < size:
+                step.append(rows.popleft())
+                counts[kind] += 1
+            if not rows:
+                del waiting[kind]
+        while len(step) < size and (row := next(queue, None)) is not None:
+            kind = int(group[row])
+            if counts[kind] < cap:
+                step.append(row)
+                counts[kind] += 1
+            else:
+                waiting[kind].append(row)
+        while len(step) < size and waiting:
+            kind = max(waiting, key=lambda kind: len(waiting[kind]))
+            step.append(waiting[kind].popleft())
+            if not waiting[kind]:
+                del waiting[kind]
+        placed += len(step)
+        steps.append(np.array(step, dtype=np.int64))
+    return steps
+
+
+def training_steps(encoded: Encoded, recipe: Recipe) -> list[list[Rows]]:
     """The whole run laid out beforehand: optimizer steps, each a list of micro-batches of row numbers.
 
-    Every epoch deals all rows anew from the recipe's seed, each once; the last may be a part of an epoch. Rows of
-    one step are put together by length, so that little is padded. Laid out so, an interrupted run goes on
-    at a step's number, and several processes share a step by taking its micro-batches in turn.
+    Every epoch deals all rows anew from the recipe's seed, each once; the last may be a part of an epoch. At most
+    `share_rows` rows that begin alike come into one step: fewer tokens than rows dealt singly, and yet a step is not one
+    query or one category only. Laid out so, an interrupted run goes on at a step's number, and several processes share a
+    step by taking its micro-batches in turn.
     """
     rng = np.random.default_rng(recipe.seed)
-    steps: list[list[np.ndarray]] = []
-    left = round(len(lengths) * recipe.epochs)
+    steps: list[list[Rows]] = []
+    left = round(len(encoded.rows) * recipe.epochs)
     while left > 0:
-        deal = rng.permutation(len(lengths))[:left]
-        left -= len(deal)
-        for start in range(0, len(deal), recipe.batch_rows):
-            rows = deal[start : start + recipe.batch_rows]
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
-            steps.append([rows[at : at + recipe.micro_rows] for at in range(0, len(rows), recipe.micro_rows)])
+        order = deal(encoded.group, recipe.share_rows, rng)
+        for rows in fill_steps(order, encoded.group, recipe.batch_rows, recipe.share_rows):
+            if left > 0:
+                steps.append(batches(encoded, rows[:left], recipe.pack_tokens))
+                left -= len(rows)
     return steps

@@ -9,6 +9,7 @@ SOURCES = ROOT / "data" / "sample"
 SAMPLE = ROOT / "data" / "generated" / "sample"
 WEIGHTS = ROOT / "data" / "weights"
 TRANSLATIONS = ROOT / "data" / "cache" / "translations.sqlite"
+TOKENS = ROOT / "data" / "cache" / "tokens"
 NOTEBOOKS = ROOT / "notebooks"
 SUBMISSIONS = ROOT / "submissions"
 

@@ -3,8 +3,24 @@
 from dataclasses import dataclass, replace
 
 from utils.recipe import Recipe
+from utils.schema import TASKS
 
 MAX_LENGTH = {"QC": 72, "QI": 96}
+QUERY_FIRST = {
+    "QC": False,
+    "QI": False,
+}  # a decoder reads the query last, with the target before it (benchmarks/sharing.py)
+
+
+@dataclass(frozen=True)
+class Final:
+    """A rung that may be trained to the end, and on what: training rows (0 = all), folds, epochs; and for which tasks."""
+
+    rung: str
+    rows: int
+    folds: tuple[int, ...]
+    epochs: float = 1.0
+    tasks: tuple[str, ...] = TASKS
 
 
 @dataclass(frozen=True)
@@ -20,12 +36,13 @@ class Profile:
     ladder: tuple[Recipe, ...]  # the bake-off, from the constant upwards
     skipped: tuple[tuple[str, str], ...]  # rungs that cannot run here, and why
     comparison: str  # the rung whose variants test the report's ideas
-    champions: tuple[str, ...]  # rungs that may win the final training
+    finals: tuple[Final, ...]  # the rungs that may go on to the final training
+    finalists: int  # so many of them do at most, each the best of its family
+    fewer_rows: tuple[
+        tuple[str, str, int], ...
+    ]  # rung, task, training rows: where a task costs a rung more than the other
     tapt_rows: int  # teachers of an arm of the TAPT comparison
     sister_rows: int  # rows of the sister task in stage 1
-    final_rows: int
-    final_folds: tuple[int, ...]
-    final_epochs: float
     offline: bool  # never ask the hub
     sample_rows: int = 8000  # size of the embedded data, where it is used
     seed: int = 2025
@@ -33,22 +50,30 @@ class Profile:
     def recipes(self, task: str) -> tuple[Recipe, ...]:
         """The bake-off's recipes of a task. In QI the report's split shares no query, so it is no rung of its own."""
         rungs = (recipe for recipe in self.ladder if not (task == "QI" and recipe.scheme == "report"))
-        return tuple(recipe.with_(seed=self.seed, max_length=_length(recipe, task)) for recipe in rungs)
+        fewer = {rung: rows for rung, of, rows in self.fewer_rows if of == task}
+        return tuple(
+            _for_task(recipe, task).with_(seed=self.seed, rows=fewer.get(recipe.name, recipe.rows)) for recipe in rungs
+        )
+
+    def able(self, task: str) -> list[str]:
+        """The rungs that may go on to the final training of a task."""
+        return [final.rung for final in self.finals if task in final.tasks]
 
     def tapt(self, champion: Recipe) -> Recipe:
         """The direct arm of the TAPT comparison: the champion on few rows."""
         return champion.with_(rows=self.tapt_rows, sister_rows=0)
 
-    def final(self, champion: Recipe, tapt: bool) -> Recipe:
-        """The final recipe: the champion on all rows that the profile allows, after stage 1 where TAPT has won."""
+    def final(self, finalist: Recipe, tapt: bool) -> Recipe:
+        """The final recipe: a finalist on all rows that the profile allows, after stage 1 where TAPT has won."""
+        last = next(final for final in self.finals if final.rung == finalist.name)
         sister = self.sister_rows if tapt else 0
-        return champion.with_(
-            rows=self.final_rows, folds=self.final_folds, epochs=self.final_epochs, sister_rows=sister
-        )
+        return finalist.with_(rows=last.rows, folds=last.folds, epochs=last.epochs, sister_rows=sister, answer_rows=0)
 
 
-def _length(recipe: Recipe, task: str) -> int:
-    return recipe.max_length or MAX_LENGTH[task]
+def _for_task(recipe: Recipe, task: str) -> Recipe:
+    """What hangs on the task: the length where the recipe leaves it open, and the order of a decoder's fields."""
+    first = QUERY_FIRST[task] if recipe.pooling == "last" else recipe.query_first
+    return recipe.with_(max_length=recipe.max_length or MAX_LENGTH[task], query_first=first)
 
 
 BASELINES = (
@@ -59,17 +84,17 @@ BASELINES = (
 
 E5 = Recipe(
     "e5-small", "xlm-r", "multilingual-e5-small", max_length=0, pooling="towers", tuning="full", learning_rate=1e-4,
-    head_rate=20.0, frozen_layers=6, rows=500, batch_rows=16, micro_rows=16,
+    head_rate=20.0, frozen_layers=6, rows=500, answer_rows=800, batch_rows=16,
 )  # fmt: skip
 GEMMA_SMALL = Recipe(
-    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=2e-4, rows=120, answer_rows=400,
-    batch_rows=16, micro_rows=8,
+    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=5e-4, rows=1000, answer_rows=400,
+    batch_rows=16, share_rows=8, pack_tokens=768, score_tokens=768,
 )  # fmt: skip
 
 
-def _comparisons(recipe: Recipe, language_fold: int, answer_rows: int = 0) -> tuple[Recipe, ...]:
+def _comparisons(recipe: Recipe, language_fold: int, rows: int = 0, answer_rows: int = 0) -> tuple[Recipe, ...]:
     """The report's own comparisons as rungs: without translation, on the report's split, on a language left out."""
-    few = replace(recipe, answer_rows=answer_rows)
+    few = replace(recipe, rows=rows, answer_rows=answer_rows)
     return (
         replace(few, name=f"{recipe.name}-no-translation", translation=False),
         replace(few, name=f"{recipe.name}-report-split", scheme="report"),
@@ -90,15 +115,16 @@ LAPTOP = Profile(
     group_depth=3,
     translation="glossary",
     judge_rows=400,
-    ladder=(*BASELINES, _zeroshot(300), E5, *_comparisons(E5, 2, 400), GEMMA_SMALL),
+    ladder=(*BASELINES, _zeroshot(300), E5, *_comparisons(E5, 2, 250, 400), GEMMA_SMALL),
     skipped=(NO_QWEN,),
     comparison="e5-small",
-    champions=("e5-small",),  # Gemma trains at a quarter of its speed on two cores: hours, not minutes
-    tapt_rows=400,
-    sister_rows=400,
-    final_rows=2400,
-    final_folds=(0, 1),
-    final_epochs=1.0,
+    finals=(Final("gemma-3-270m", 2000, (0,), tasks=("QC",)), Final("e5-small", 1000, (0, 1))),
+    finalists=2,
+    fewer_rows=(
+        ("gemma-3-270m", "QI", 400),
+    ),  # titles hardly repeat, so no decoder shares them: minutes become quarters of an hour
+    tapt_rows=200,
+    sister_rows=200,
     offline=True,
 )
 
@@ -115,13 +141,14 @@ SMOKE = replace(
     ),
     tapt_rows=24,
     sister_rows=24,
-    final_rows=64,
+    finals=tuple(replace(final, rows=48) for final in LAPTOP.finals),
+    fewer_rows=(),
 )
 
 # The literals that made the published score: 2 epochs, constant schedule, 32 rows a step (arXiv 2510.25428, its code).
 LARGE = Recipe(
     "large", "gemma", max_length=256, pooling="last", tuning="lora", lora_rank=16, lora_alpha=32, lora_dropout=0.0,
-    learning_rate=1e-5, schedule="constant", warmup=0.0, epochs=2.0, batch_rows=32, micro_rows=8, score_tokens=32768,
+    learning_rate=1e-5, schedule="constant", warmup=0.0, epochs=2.0, batch_rows=32, share_rows=4, pack_tokens=4096, score_tokens=16384,
     precision="bfloat16", checkpointing=True, folds=(0,),
 )  # fmt: skip
 LADDER = (  # family, name: the report's bake-off; what it calls Qwen2-7B and 14B are Qwen2.5, its Qwen3-7B is Qwen3-8B
@@ -133,6 +160,13 @@ LADDER = (  # family, name: the report's bake-off; what it calls Qwen2-7B and 14
     ("gemma", "gemma-2-9b"),
     ("gemma", "gemma-3-12b"),
 )
+
+
+def _kernel(name: str) -> str:
+    """Gemma 2 caps its attention scores, which `sdpa` cannot."""
+    return "flex_attention" if name.startswith("gemma-2") else "sdpa"
+
+
 XLMR = replace(
     LARGE, name="xlm-roberta-large", family="xlm-r", model="xlm-roberta-large", pooling="first", tuning="full"
 )
@@ -149,17 +183,16 @@ A100 = Profile(
         *BASELINES,
         replace(_zeroshot(20_000), precision="bfloat16"),
         XLMR,
-        *(replace(LARGE, name=name, family=family, model=name) for family, name in LADDER),
+        *(replace(LARGE, name=name, family=family, model=name, attention=_kernel(name)) for family, name in LADDER),
         *_comparisons(GEMMA_12B, 2),
     ),
     skipped=(),
     comparison="gemma-3-12b",
-    champions=("xlm-roberta-large", *(name for _, name in LADDER)),
+    finals=tuple(Final(name, 0, (0, 1, 2), 2.0) for name in ("xlm-roberta-large", *(name for _, name in LADDER))),
+    finalists=1,
+    fewer_rows=(),
     tapt_rows=0,
     sister_rows=340_000,
-    final_rows=0,
-    final_folds=(0, 1, 2),
-    final_epochs=2.0,
     offline=False,
 )
 

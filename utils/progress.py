@@ -14,7 +14,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str, style: Style = "bar") -> None:
         self.label, self.total, self.unit, self.style = label, total, unit, style
-        self.done, self.start, self.spoken = 0, time.monotonic(), time.monotonic()
+        self.done, self.start, self.spoken, self.note = 0, time.monotonic(), time.monotonic(), ""
         self.bar = tqdm(total=total, desc=label, unit=unit) if style == "bar" else None
 
     def __enter__(self) -> "Progress":
@@ -24,14 +24,18 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
         elif kind is None and self.done:
-            self._say("")
+            self._say(self.note)
+
+    @property
+    def seconds(self) -> float:
+        return max(1e-9, time.monotonic() - self.start)
 
     @property
     def rate(self) -> float:
-        return self.done / max(1e-9, time.monotonic() - self.start)
+        return self.done / self.seconds
 
     def add(self, count: int, note: str = "") -> None:
-        self.done += count
+        self.done, self.note = self.done + count, note
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(count)

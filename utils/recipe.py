@@ -35,7 +35,7 @@ class Recipe:
     frozen_layers: int = 0  # with full: so many of an encoder's lowest layers stay as they are
     lora_rank: int = 16
     lora_alpha: int = 32
-    lora_dropout: float = 0.0
+    lora_dropout: float = 0.0  # above 0 rows of a pack share the draw for what they share: unbiased, but not exact
     learning_rate: float = 1e-4
     head_rate: float = 1.0  # the head's learning rate, as a multiple
     schedule: str = "linear"  # linear | constant
@@ -44,8 +44,10 @@ class Recipe:
     clip: float = 1.0
     epochs: float = 1.0
     batch_rows: int = 32  # rows of one optimizer step, over all processes
-    micro_rows: int = 16  # rows that go through the network at once
-    score_tokens: int = 4096  # padded tokens of one scoring batch
+    share_rows: int = 1  # at most so many rows that begin alike in one step; 1 = rows dealt singly
+    pack_tokens: int = 2048  # tokens that go through the network at once: of a trie, or padded
+    score_tokens: int = 4096  # the same for scoring; halved where the memory does not hold them
+    attention: str = "sdpa"  # sdpa | eager | flex_attention (decoders)
     precision: str = "float32"  # float32 | bfloat16 (where the hardware has it)
     quantisation: str = "none"  # none | nf4
     checkpointing: bool = False
@@ -77,6 +79,19 @@ def load(path: Path) -> Recipe:
     known = {field.name for field in fields(Recipe)}
     content = {k: v for k, v in json.loads(path.read_text("utf-8")).items() if k in known}
     return Recipe(**{**content, "folds": tuple(content["folds"])})
+
+
+def save_all(recipes: list[Recipe], folder: Path, **extra: Any) -> None:
+    """Write recipes in their order as `1.json`, `2.json`, ...; what stood in the folder before goes."""
+    for stale in folder.glob("*.json"):
+        stale.unlink()
+    for place, recipe in enumerate(recipes, start=1):
+        save(recipe, folder / f"{place}.json", **extra)
+
+
+def load_all(folder: Path) -> list[Recipe]:
+    """The recipes of a folder in their order."""
+    return [load(path) for path in sorted(folder.glob("*.json"), key=lambda path: int(path.stem))]
 
 
 def fold_facts(folder: Path, fold: int) -> dict[str, Any]:

@@ -18,43 +18,51 @@ from torch import nn
 
 from utils import blend, models, paths, settings, translate, weights
 from utils.data import DataError
+from utils.encoders import EncoderClassifier
 from utils.files import write_text
 from utils.forward import embed, logits
-from utils.packing import POSITIONS, Encoded, encode, like_length
+from utils.packing import Rows, batches, count_tokens
 from utils.progress import Progress, Style
 from utils.recipe import load
 from utils.schema import LANGUAGES, TARGET_KEY, TASKS
 from utils.text import normalise_query, tidy
+from utils.tokens import POSITIONS, Encoded, encode
 
 
 def predict(model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: str, style: Style) -> NDArray[np.float64]:
     """Probability of "relevant" for each row, in the rows' order.
 
-    Batches hold at most `tokens` padded tokens of rows of like length; when the accelerator's memory does not hold one,
-    it is halved, and that is said aloud.
+    Rows go through in packs of at most `tokens` tokens (`packing.batches`); when the accelerator's memory does not hold one, the rows
+    that are left go on in packs of half as many, and that is said aloud.
     """
     found = np.full(len(rows.rows), np.nan)
-    towers = bool(rows.rows) and len(rows.rows[0]) == 2
-    queue = like_length(rows.lengths, tokens * 64 if towers else tokens)[::-1]  # of towers only distinct parts count
     with torch.inference_mode(), Progress(title, len(rows.rows), "rows", style) as progress:
+        queue, computed = _queue(rows, np.arange(len(rows.rows)), tokens), 0
         while queue:
             batch = queue.pop()
             try:
-                answer = logits(model, [rows.rows[row] for row in batch], pad_id, tokens)
+                answer = logits(model, rows, batch, pad_id, tokens)
             except torch.OutOfMemoryError:
-                if len(batch) == 1:
+                smaller = max(tokens // 2, int(rows.lengths.max()))
+                if smaller == tokens:
                     raise
-                print(f"  {title}: {len(batch)} rows do not fit into memory, going on with half as many", flush=True)
-                queue += np.array_split(batch, 2)
+                tokens = smaller
+                print(f"  {title}: out of memory, going on with packs of {tokens:,} tokens", flush=True)
+                queue = _queue(rows, np.concatenate([batch, *queue]), tokens)
                 continue
             found[batch] = torch.softmax(answer, -1)[:, 1].cpu().numpy()
-            progress.add(len(batch))
+            computed += count_tokens(rows, batch)
+            progress.add(len(batch), f"{computed / progress.seconds:,.0f} tokens/s")
     return found
 
 
-def cosines(
-    model: models.EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096
-) -> NDArray[np.float64]:
+def _queue(rows: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
+    """Batches to score, the first one last; of towers only distinct parts count, so many more rows fit."""
+    towers = len(chosen) > 0 and len(rows.rows[0]) == 2
+    return batches(rows, chosen, tokens * 64 if towers else tokens)[::-1]
+
+
+def cosines(model: EncoderClassifier, table: pd.DataFrame, tokenizer: Any, tokens: int = 4096) -> NDArray[np.float64]:
     """Cosine of the target with the query and with its English, `[rows, 2]`.
 
     Both sides carry e5's prefix `query: `, as its model card advises for symmetric matching.

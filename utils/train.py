@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from utils.files import write_with
-from utils.forward import logits
+from utils.forward import check_packs, logits
 from utils.models import device
-from utils.packing import Encoded, training_steps
+from utils.packing import Rows, training_steps
 from utils.progress import Progress, Style
 from utils.recipe import Recipe
+from utils.tokens import Encoded
 
 CHECKPOINT = "checkpoint.safetensors"
 BLOCK = 10  # steps whose mean loss makes one point of the log
@@ -87,14 +88,14 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, tag:
 
 
 def _backward(
-    model: nn.Module, rows: Encoded, answers: Tensor, micros: list[np.ndarray], seed: int, pad_id: int, accelerator: Accelerator
+    model: nn.Module, rows: Encoded, answers: Tensor, micros: list[Rows], seed: int, pad_id: int, accelerator: Accelerator
 ) -> float:  # fmt: skip
     """Gradients of one step's mean loss over all its rows; every micro-batch draws its dropout from its own seed."""
     size, total = sum(map(len, micros)), 0.0
     for place, micro in enumerate(micros):
         torch.manual_seed(seed + place)
         with accelerator.autocast():
-            scores = logits(model, [rows.rows[row] for row in micro], pad_id)
+            scores = logits(model, rows, micro, pad_id)
         loss = cross_entropy(scores, answers[micro].to(scores.device), reduction="sum") / size
         accelerator.backward(loss)
         total += loss.item()
@@ -111,10 +112,13 @@ def fit(
     the weights end as those of an uninterrupted run, as every micro-batch draws its dropout from its own seed. `stop_at`
     ends after so many steps and leaves a checkpoint, as an interruption would. Raises ValueError if the loss is not finite.
     """
-    steps = training_steps(rows.lengths, recipe)
+    steps = training_steps(rows, recipe)
     half = recipe.precision == "bfloat16" and torch.cuda.is_available()
     accelerator = Accelerator(cpu=device().type == "cpu", mixed_precision="bf16" if half else "no")
-    model.to(accelerator.device).train()
+    model.to(accelerator.device)
+    if rows.causal:
+        check_packs(model.eval(), rows, pad_id)
+    model.train()
     parameters = list(_trained(model).values())
     optimizer = torch.optim.AdamW(_groups(model, recipe), weight_decay=recipe.weight_decay, fused=True)
     start, log = _resume(folder / CHECKPOINT, model, optimizer, tag)

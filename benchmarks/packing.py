@@ -1,0 +1,485 @@
+"""Our engine against what else one would use: the same weights, the same rows, ratios from interleaved runs.
+
+    python benchmarks/packing.py [--quick] [--only CASE ...] [--plot [FILE]]
+
+Rivals. `seed`: rows tokenised one by one in the data set, random batches of 8, padded to the longest, `Trainer`. `sorted64`:
+batches of 64 sorted by length, the best common practice (scoring). `crossencoder`: `CrossEncoder` of sentence-transformers, fit
+and predict (`pip install sentence-transformers datasets`; left out, aloud, where it is missing).
+Cases. `QC-K2`: category paths, 2 rows a query, query first. `QC-sample`: the embedded sample as it is, in the order that the recipe
+has chosen. `encoder`: e5-small on the sample. Where a CUDA GPU of 70 GB is found, a network of Gemma-3-12B's shape
+with random weights takes the place of Gemma-3-270M, in bf16 and in 4-bit.
+Each engine lays out the whole case in its own way and is timed on evenly spaced batches of it. Prints one JSON object a line; a
+ratio above 1 means ours is faster. `--plot` draws `benchmarks/packing.png`, from this run or from the lines in FILE.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+
+from utils import clean, data, models, packing, profiles, sample, tokens, translate, weights
+from utils.paths import ROOT, TRANSLATIONS
+from utils.recipe import Recipe
+from utils.schema import TASKS
+from utils.score import predict
+from utils.text import query_field, target_field
+from utils.train import fit
+
+SEED_BATCH, STEP = 8, 32  # rows of one forward pass of the rival; rows of one optimizer step, for all
+PATIENCE = 1e9  # seconds between checkpoints: none is written
+
+DECODER = profiles.GEMMA_SMALL.with_(batch_rows=STEP)
+ENCODER = profiles.E5.with_(pooling="first", batch_rows=STEP, frozen_layers=0, pack_tokens=512, score_tokens=2048)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows to train on or to score, and the recipe that reads them."""
+
+    name: str
+    task: str
+    table: pd.DataFrame
+    recipe: Recipe
+
+
+@dataclass
+class Timing:
+    """What one engine did: rows a second of each repetition, and the tokens that it computed for a row."""
+
+    tokens: float = 0.0
+    rates: list[float] = field(default_factory=list)
+
+
+Run = Callable[[], tuple[float, float]]  # () -> rows a second, tokens a row
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------------
+
+
+def read_sample(splits: tuple[str, ...]) -> dict[tuple[str, str], pd.DataFrame]:
+    """The embedded sample, cleaned and translated as the road does it, by split and task."""
+    folder, _ = sample.open_folder("", profiles.LAPTOP.sample_rows)
+    backend = translate.open_backend(profiles.LAPTOP.translation, "")
+    found = {}
+    raw = data.read_folder(folder).tables
+    for split, task in itertools.product(splits, TASKS):
+        table, _ = clean.clean_table(raw[split, task], train=split == "train")
+        english, _ = translate.translate(table, backend, TRANSLATIONS, bar=False)
+        found[split, task] = table.assign(query_en=english)
+    return found
+
+
+def rows_per_query(table: pd.DataFrame, count: int, rows: int, seed: int = 0) -> pd.DataFrame:
+    """`rows` rows of distinct queries with `count` distinct targets each, drawn from the sample's own texts."""
+    rng = np.random.default_rng(seed)
+    queries = table.drop_duplicates("query").sample(rows // count, random_state=seed)
+    targets = table["target"].drop_duplicates().to_numpy()
+    parts = [
+        queries.assign(target=[targets[number] for number in rng.permutation(len(targets))[: len(queries)]])
+        for _ in range(count)
+    ]
+    return pd.concat(parts, ignore_index=True).assign(label=rng.integers(0, 2, len(queries) * count))
+
+
+def evenly(batches: list[packing.Rows], rows: int) -> packing.Rows:
+    """Row numbers of evenly spaced batches, about `rows` in all."""
+    count = max(1, round(rows / np.mean([len(batch) for batch in batches])))
+    places = np.unique(((np.arange(count) + 0.5) * len(batches) / count).astype(int))
+    return np.concatenate([batches[place] for place in places])
+
+
+def cases(rows: int, names: list[str]) -> list[Case]:
+    """The cases that were asked for: 1, 2, 4, 8 rows a query, the sample as it is, and the encoder's."""
+    tables = read_sample(("train",))
+    found = []
+    for task in TASKS:
+        base = DECODER.with_(max_length=profiles.MAX_LENGTH[task])
+        for count in (1, 2, 4, 8):
+            table = rows_per_query(tables["train", task], count, rows * 4)
+            found.append(Case(f"{task}-K{count}", task, table, base.with_(query_first=True)))
+        chosen = next(rung for rung in profiles.LAPTOP.recipes(task) if rung.family == "gemma")
+        found.append(Case(f"{task}-sample", task, tables["train", task], base.with_(query_first=chosen.query_first)))
+    found.append(Case("encoder", "QC", tables["train", "QC"], ENCODER.with_(max_length=profiles.MAX_LENGTH["QC"])))
+    unknown = set(names) - {case.name for case in found}
+    if unknown:
+        sys.exit(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(case.name for case in found)}")
+    return [case for case in found if not names or case.name in names]
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------------
+
+
+def linear_weights(model: nn.Module) -> int:
+    """Weights of the blocks' linear layers: what the work a token is made of."""
+    return sum(
+        m.in_features * m.out_features
+        for name, m in model.named_modules()
+        if isinstance(m, nn.Linear) and "layer" in name
+    )
+
+
+def measure_peak(dtype: torch.dtype) -> float:
+    """FLOP/s of the fastest of some plain matrix products, the roof for everything below."""
+    best = 0.0
+    for size in (512, 1024, 2048) if models.device().type == "cpu" else (4096, 8192):
+        left, right = (torch.randn(size, size, device=models.device(), dtype=dtype) for _ in range(2))
+        for _ in range(5):
+            wait()
+            start = time.perf_counter()
+            left @ right
+            wait()
+            best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def wait() -> None:
+    """Until the accelerator has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def stock_twin(ours: nn.Module, folder: Path) -> nn.Module:
+    """The stock class with the same weights, as a rival would load it."""
+    twin = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
+    weights_of = ours.encoder.state_dict() if hasattr(ours, "encoder") else ours.state_dict()
+    (twin.base_model if hasattr(ours, "encoder") else twin).load_state_dict(weights_of, strict=False)
+    twin.config.pad_token_id = models.load_tokenizer(folder).pad_token_id
+    return twin.to(models.device())
+
+
+@dataclass(frozen=True)
+class Networks:
+    """One network for ours and its twin for the rivals, with the recipe's part made trainable in both."""
+
+    folder: Path
+    ours: nn.Module
+    theirs: nn.Module
+
+    @property
+    def pad_id(self) -> int:
+        return models.load_tokenizer(self.folder).pad_token_id
+
+
+def open_networks(recipe: Recipe, train: bool) -> Networks:
+    folder = weights.resolve(recipe.model)
+    ours = models.load_network(recipe, folder).to(models.device())
+    theirs = stock_twin(ours, folder)
+    if train:
+        ours = models.make_trainable(ours, recipe)
+        theirs = models.make_trainable(theirs, recipe)
+    return Networks(folder, ours, theirs)
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------------
+
+
+class Texts(Dataset):
+    """The seed's data set: a row is tokenised whenever it is asked for."""
+
+    def __init__(self, case: Case, table: pd.DataFrame, tokenizer: Any, labels: bool) -> None:
+        self.case, self.rows, self.tokenizer, self.labels = case, table.to_dict("records"), tokenizer, labels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        row, recipe = self.rows[number], self.case.recipe
+        parts = [query_field(row["query"], row["query_en"]), target_field(row["target"], self.case.task)]
+        text = "\n".join(parts if recipe.query_first else parts[::-1]) + tokens.LINE
+        found = self.tokenizer(text, truncation=True, max_length=recipe.max_length)
+        return dict(found) | ({"labels": int(row["label"])} if self.labels else {})
+
+
+@dataclass
+class Collate:
+    """Pads a batch to its longest row, as `DataCollatorWithPadding` does, and counts what was padded in."""
+
+    tokenizer: Any
+    computed: int = 0
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = self.tokenizer.pad(rows, return_tensors="pt")
+        self.computed += batch["input_ids"].numel()
+        return dict(batch)
+
+
+def our_training(case: Case, networks: Networks, rows: int) -> Run:
+    tokenizer = models.load_tokenizer(networks.folder)
+    encoder = models.is_encoder(networks.folder)
+    whole = tokens.encode(case.table, case.task, tokenizer, case.recipe, encoder)
+    steps = [np.concatenate(step) for step in packing.training_steps(whole, case.recipe)][:-1]
+    table = case.table.iloc[evenly(steps, rows)]
+
+    def run() -> tuple[float, float]:
+        start = time.perf_counter()
+        encoded = tokens.encode(table, case.task, tokenizer, case.recipe, encoder)
+        spent = time.perf_counter() - start
+        with tempfile.TemporaryDirectory() as folder:
+            label, place = table["label"].to_numpy(), Path(folder)
+            done = fit(networks.ours, encoded, label, case.recipe, networks.pad_id, place, "", "", "none", PATIENCE)
+        wait()
+        batches = [micro for step in packing.training_steps(encoded, case.recipe) for micro in step]
+        return len(table) / (spent + len(table) / done.rows_per_s), sum(
+            packing.count_tokens(encoded, batch) for batch in batches
+        ) / len(table)
+
+    return run
+
+
+def seed_training(case: Case, networks: Networks, rows: int) -> Run:
+    tokenizer = models.load_tokenizer(networks.folder)
+    table = case.table.sample(rows, random_state=0)
+
+    def run() -> tuple[float, float]:
+        collate = Collate(tokenizer)
+        with tempfile.TemporaryDirectory() as folder:
+            options = TrainingArguments(
+                folder, num_train_epochs=1, per_device_train_batch_size=SEED_BATCH, gradient_accumulation_steps=STEP // SEED_BATCH,
+                learning_rate=case.recipe.learning_rate, weight_decay=case.recipe.weight_decay, max_grad_norm=case.recipe.clip,
+                report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, bf16=torch.cuda.is_available(),
+                gradient_checkpointing=case.recipe.checkpointing, dataloader_num_workers=0,
+            )  # fmt: skip
+            data = Texts(case, table, tokenizer, labels=True)
+            done = Trainer(networks.theirs, options, data_collator=collate, train_dataset=data).train()
+        return rows / done.metrics["train_runtime"], collate.computed / rows
+
+    return run
+
+
+def our_scoring(case: Case, networks: Networks, rows: int) -> Run:
+    tokenizer = models.load_tokenizer(networks.folder)
+    encoder = models.is_encoder(networks.folder)
+    whole = tokens.encode(case.table, case.task, tokenizer, case.recipe, encoder)
+    table = case.table.iloc[evenly(packing.batches(whole, np.arange(len(case.table)), case.recipe.score_tokens), rows)]
+
+    def run() -> tuple[float, float]:
+        start = time.perf_counter()
+        encoded = tokens.encode(table, case.task, tokenizer, case.recipe, encoder)
+        predict(networks.ours.eval(), encoded, case.recipe.score_tokens, networks.pad_id, "", "none")
+        wait()
+        rate = len(table) / (time.perf_counter() - start)
+        batches = packing.batches(encoded, np.arange(len(table)), case.recipe.score_tokens)
+        return rate, sum(packing.count_tokens(encoded, batch) for batch in batches) / len(table)
+
+    return run
+
+
+def seed_scoring(case: Case, networks: Networks, rows: int) -> Run:
+    tokenizer = models.load_tokenizer(networks.folder)
+    table = case.table.sample(rows, random_state=0)
+
+    def run() -> tuple[float, float]:
+        collate = Collate(tokenizer)
+        with tempfile.TemporaryDirectory() as folder:
+            options = TrainingArguments(folder, per_device_eval_batch_size=SEED_BATCH, report_to=[], disable_tqdm=True)
+            trainer = Trainer(networks.theirs, options, data_collator=collate)
+            start = time.perf_counter()
+            trainer.predict(Texts(case, table, tokenizer, labels=False))
+        wait()
+        return rows / (time.perf_counter() - start), collate.computed / rows
+
+    return run
+
+
+def sorted_scoring(case: Case, networks: Networks, rows: int) -> Run:
+    """Batches of 64 sorted by length; a quarter of the batches where 64 rows are a large part of what is timed."""
+    tokenizer = models.load_tokenizer(networks.folder)
+    encoder = models.is_encoder(networks.folder)
+    whole = tokens.encode(case.table, case.task, tokenizer, case.recipe, encoder)
+    order = np.argsort(-whole.lengths, kind="stable")
+    table = case.table.iloc[evenly([order[at : at + 64] for at in range(0, len(order) - 63, 64)], max(rows, 192))]
+
+    def run() -> tuple[float, float]:
+        start, computed = time.perf_counter(), 0
+        encoded = tokens.encode(table, case.task, tokenizer, case.recipe, encoder)
+        with torch.inference_mode():
+            for at in range(0, len(table), 64):
+                batch = packing.pad([row[0] for row in encoded.rows[at : at + 64]], networks.pad_id)
+                computed += batch["input_ids"].numel()
+                networks.theirs.eval()(
+                    **{name: value.to(models.device()) for name, value in batch.items()}
+                ).logits.cpu()
+        return len(table) / (time.perf_counter() - start), computed / len(table)
+
+    return run
+
+
+def pairs_of(case: Case, table: pd.DataFrame) -> list[list[str]]:
+    records = table.to_dict("records")
+    return [[query_field(row["query"], row["query_en"]), target_field(row["target"], case.task)] for row in records]
+
+
+def cross_encoder(networks: Networks) -> Any:
+    """The rival's own class over the same weights, its embeddings frozen as ours are; None where it is not installed."""
+    try:
+        from sentence_transformers import CrossEncoder
+    except ImportError as error:
+        print(f"no lines against crossencoder: {error}; pip install sentence-transformers datasets", file=sys.stderr)
+        return None
+    model = CrossEncoder(str(networks.folder), num_labels=1, device=str(models.device()))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".embeddings." not in name)
+    return model
+
+
+def cross_training(case: Case, networks: Networks, rows: int) -> Run | None:
+    model = cross_encoder(networks)
+    if model is None:
+        return None
+    from sentence_transformers import InputExample
+    from torch.utils.data import DataLoader
+
+    table = case.table.sample(rows, random_state=0)
+    examples = [
+        InputExample(texts=pair, label=float(label))
+        for pair, label in zip(pairs_of(case, table), table["label"], strict=True)
+    ]
+
+    def run() -> tuple[float, float]:
+        start = time.perf_counter()
+        model.fit(DataLoader(examples, batch_size=STEP, shuffle=True), warmup_steps=0, show_progress_bar=False)
+        return rows / (time.perf_counter() - start), float("nan")
+
+    return run
+
+
+def cross_scoring(case: Case, networks: Networks, rows: int) -> Run | None:
+    model = cross_encoder(networks)
+    if model is None:
+        return None
+    pairs = pairs_of(case, case.table.sample(rows, random_state=0))
+
+    def run() -> tuple[float, float]:
+        start = time.perf_counter()
+        model.predict(pairs, show_progress_bar=False)
+        return rows / (time.perf_counter() - start), float("nan")
+
+    return run
+
+
+ENGINES = {"train": our_training, "score": our_scoring}
+RIVALS = {
+    ("train", "seed"): seed_training,
+    ("score", "seed"): seed_scoring,
+    ("score", "sorted64"): sorted_scoring,
+    ("train", "crossencoder"): cross_training,
+    ("score", "crossencoder"): cross_scoring,
+}
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------------------
+
+
+def compare(case: Case, name: str, rows: int, repetitions: int, peak: float) -> None:
+    """Ours, rival, ours, rival, ... after one warm-up each; one line a rival."""
+    networks = open_networks(case.recipe, name == "train")
+    work = linear_weights(networks.theirs) * (2 if name == "score" else 4 if case.recipe.tuning == "lora" else 6)
+    ours = ENGINES[name](case, networks, rows)
+    ours()
+    for (kind, against), build in RIVALS.items():
+        if kind != name or against not in ("seed", "crossencoder" if case.name == "encoder" else "sorted64"):
+            continue
+        theirs = build(case, networks, rows)
+        if theirs is None:
+            continue
+        theirs()
+        left, right = Timing(), Timing()
+        for _ in range(repetitions):
+            for timing, run in ((left, ours), (right, theirs)):
+                rate, timing.tokens = run()
+                timing.rates.append(rate)
+        ratios = [one / other for one, other in zip(left.rates, right.rates, strict=True)]
+        line = {
+            "name": name, "case": case.name, "against": against, "ours": round(median(left.rates), 2),
+            "theirs": round(median(right.rates), 2), "ratio": round(median(ratios), 3), "unit": "rows/s",
+            "repetitions": repetitions, "ratio_min": round(min(ratios), 3), "ratio_max": round(max(ratios), 3),
+            "tokens_ours": round(left.tokens, 1), "tokens_theirs": _number(right.tokens),
+            "utilisation_ours": _number(median(left.rates) * left.tokens * work / peak, 3),
+            "utilisation_theirs": _number(median(right.rates) * right.tokens * work / peak, 3),
+            "network": case.recipe.model, "device": models.device().type,
+        }  # fmt: skip
+        print(json.dumps(line), flush=True)
+
+
+def _number(value: float, digits: int = 1) -> float | None:
+    return None if np.isnan(value) else round(value, digits)
+
+
+def draw(lines: list[dict[str, Any]], path: Path) -> None:
+    """Speed-up over the seed's way against rows a query; dashed, the ratio of tokens, which is the limit of equal work a token."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for axis, name in zip(axes, ("train", "score"), strict=True):
+        told = [line for line in lines if line["name"] == name and line["against"] == "seed"]
+        for task, colour in (("QC", "#1f6fb4"), ("QI", "#d97706")):
+            found = sorted((int(line["case"][4:]), line) for line in told if line["case"].startswith(f"{task}-K"))
+            x = [count for count, _ in found]
+            axis.plot(
+                x,
+                [line["tokens_theirs"] / line["tokens_ours"] for _, line in found],
+                "--",
+                color=colour,
+                lw=1,
+                alpha=0.7,
+            )
+            axis.plot(x, [line["ratio"] for _, line in found], "o-", color=colour, label=f"{task}, query first")
+            for line in told:
+                if line["case"] == f"{task}-sample":
+                    axis.plot([16], [line["ratio"]], "D", color=colour)
+                    axis.plot([16], [line["tokens_theirs"] / line["tokens_ours"]], "_", color=colour, ms=14)
+                    axis.annotate(
+                        f"{task} sample",
+                        (16, line["ratio"]),
+                        xytext=(-8, 6),
+                        textcoords="offset points",
+                        ha="right",
+                        fontsize=8,
+                    )
+        axis.axhline(1, color="grey", lw=0.8)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "as the\nsample is"])
+        axis.set(title={"train": "training (LoRA)", "score": "scoring"}[name], xlabel="rows a query")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_ylim(bottom=0)
+    axes[0].set_ylabel("times as fast as padded random batches of 8")
+    axes[0].legend(frameon=False, loc="lower right")
+    figure.suptitle("Each distinct prefix once: measured (solid), ratio of tokens (dashed)")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Packs against what else one would use; one JSON object a line.")
+    parser.add_argument("--quick", action="store_true", help="few rows and two repetitions: a look, no measurement")
+    parser.add_argument("--only", nargs="*", default=[], metavar="CASE")
+    parser.add_argument(
+        "--plot", nargs="?", const="", metavar="FILE", help="draw benchmarks/packing.png, from FILE if given"
+    )
+    asked = parser.parse_args()
+    image = ROOT / "benchmarks" / "packing.png"
+    if asked.plot:
+        draw([json.loads(line) for line in Path(asked.plot).read_text("utf-8").splitlines()], image)
+        return
+    peak = measure_peak(torch.float32)
+    print(f"{peak / 1e9:.0f} GFLOP/s is the peak of plain matrix products", file=sys.stderr)
+    rows, repetitions = (32, 2) if asked.quick else (96, 5)
+    for case in cases(rows, asked.only):
+        for name in ENGINES:
+            compare(case, name, rows, repetitions, peak)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""A run's final ensemble on new pairs: a decoder answers a line alone as it answers it in a pack."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+from utils import blend, models, paths, recipe, settings
+
+RUN = paths.Run("test-score-decoder")
+DECODER = recipe.Recipe(
+    "tiny-gemma", "gemma", "gemma-3-270m", folds=(0, 1), pooling="last", query_first=False, lora_rank=4, max_length=64,
+    score_tokens=160, seed=3,
+)  # fmt: skip
+Shell = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="module")
+def run(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[paths.Run]:
+    """A run whose ensemble is two folds of a tiny random Gemma, its adapters not zero."""
+    weights = tmp_path_factory.mktemp("weights")
+    base = weights / DECODER.model
+    models.load_tokenizer(gemma).save_pretrained(base)
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=262_144, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        intermediate_size=64, layer_types=["sliding_attention", "full_attention"], sliding_window=6,
+    )  # fmt: skip
+    Gemma3ForCausalLM(config).save_pretrained(base)
+    settings.keep(RUN, settings.Settings("laptop", str(weights), str(weights)))
+    place = RUN.final / "QC" / DECODER.name
+    recipe.save(DECODER, place / "recipe.json")
+    for fold in DECODER.folds:
+        network = models.make_trainable(models.load_network(DECODER, base), DECODER)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if "lora_B" in name or "score" in name:
+                    torch.nn.init.normal_(parameter, std=0.5)
+        models.save_trained(network, place / f"fold{fold}")
+    found = blend.Blend({DECODER.name: 1.0}, {DECODER.name: (1.0, 0.0)}, 0.5, {})
+    blend.save_blends({"QC": found}, "none", RUN.ensemble_file)
+    yield RUN
+    shutil.rmtree(RUN.root)
+
+
+PAIRS = [
+    {"id": number, "language": "en", "origin_query": f"red shoe {number % 3}", "category_path": path}
+    for number, path in enumerate(["home,kitchen,plates", "home,kitchen,cups", "sport", "home,kitchen,plates", "", "home"] * 3)
+]  # fmt: skip
+
+
+def ask(shell: Shell, run: paths.Run, pairs: list[dict]) -> list[dict]:
+    text = "".join(json.dumps(pair) + "\n" for pair in pairs)
+    done = shell("python", "-m", "utils.score", "--run", run.name, "--task", "QC", input=text)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_one_line_at_a_time_equals_all_at_once(run: paths.Run, shell: Shell) -> None:
+    together = ask(shell, run, PAIRS)
+    assert [{key: line[key] for key in PAIRS[0]} for line in together] == PAIRS
+    by_pair: dict[tuple[str, str], set[float]] = {}
+    for line in together:
+        by_pair.setdefault((line["origin_query"], line["category_path"]), set()).add(line["probability"])
+    assert all(len(found) == 1 for found in by_pair.values()) and len(set.union(*by_pair.values())) == 5
+    for number in (1, 4):  # the second has an empty category
+        alone = ask(shell, run, PAIRS[number : number + 1])[0]
+        assert abs(alone["probability"] - together[number]["probability"]) < 1e-4
