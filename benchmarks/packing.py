@@ -13,12 +13,13 @@ ratio above 1 means ours is faster. `--plot` draws `benchmarks/packing.png`, fro
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -30,10 +31,17 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+from transformers import (
+    AutoModelForSequenceClassification,
+    Gemma3TextConfig,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 
 from utils import clean, data, models, packing, profiles, sample, tokens, translate, weights
-from utils.paths import ROOT, TRANSLATIONS
+from utils.decoders import decoder_class
+from utils.paths import TRANSLATIONS
 from utils.recipe import Recipe
 from utils.schema import TASKS
 from utils.score import predict
@@ -44,6 +52,15 @@ SEED_BATCH, STEP = 8, 32  # rows of one forward pass of the rival; rows of one o
 PATIENCE = 1e9  # seconds between checkpoints: none is written
 
 DECODER = profiles.GEMMA_SMALL.with_(batch_rows=STEP)
+GEMMA_12B = {
+    "vocab_size": 262_208, "hidden_size": 3840, "intermediate_size": 15_360, "num_hidden_layers": 48, "num_attention_heads": 16,
+    "num_key_value_heads": 8, "head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 1024,
+}  # fmt: skip
+LARGE = {"gemma-3-12b-shape": GEMMA_12B, "gemma-3-12b-shape-nf4": GEMMA_12B}
+LARGE_RECIPES = tuple(
+    DECODER.with_(name=name, precision="bfloat16", pack_tokens=2048, score_tokens=4096, quantisation=quantisation)
+    for name, quantisation in zip(LARGE, ("none", "nf4"), strict=True)
+)
 ENCODER = profiles.E5.with_(pooling="first", batch_rows=STEP, frozen_layers=0, pack_tokens=512, score_tokens=2048)
 
 
@@ -57,15 +74,26 @@ class Case:
     recipe: Recipe
 
 
+Run = Callable[[], tuple[float, float]]  # () -> rows a second, tokens a row
+
+
 @dataclass
 class Timing:
     """What one engine did: rows a second of each repetition, and the tokens that it computed for a row."""
 
     tokens: float = 0.0
+    memory: float = 0.0  # peak, GB, on a GPU
     rates: list[float] = field(default_factory=list)
 
-
-Run = Callable[[], tuple[float, float]]  # () -> rows a second, tokens a row
+    def take(self, run: Run, keep: bool) -> None:
+        """Run once, and note what it did unless it was to warm up."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        rate, self.tokens = run()
+        if torch.cuda.is_available():
+            self.memory = max(self.memory, torch.cuda.max_memory_allocated() / 1e9)
+        if keep:
+            self.rates.append(rate)
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------------
@@ -103,18 +131,19 @@ def evenly(batches: list[packing.Rows], rows: int) -> packing.Rows:
     return np.concatenate([batches[place] for place in places])
 
 
-def cases(rows: int, names: list[str]) -> list[Case]:
+def cases(rows: int, names: list[str], decoder: Recipe) -> list[Case]:
     """The cases that were asked for: 1, 2, 4, 8 rows a query, the sample as it is, and the encoder's."""
     tables = read_sample(("train",))
     found = []
     for task in TASKS:
-        base = DECODER.with_(max_length=profiles.MAX_LENGTH[task])
+        base = decoder.with_(max_length=profiles.MAX_LENGTH[task])
         for count in (1, 2, 4, 8):
             table = rows_per_query(tables["train", task], count, rows * 4)
             found.append(Case(f"{task}-K{count}", task, table, base.with_(query_first=True)))
-        chosen = next(rung for rung in profiles.LAPTOP.recipes(task) if rung.family == "gemma")
-        found.append(Case(f"{task}-sample", task, tables["train", task], base.with_(query_first=chosen.query_first)))
-    found.append(Case("encoder", "QC", tables["train", "QC"], ENCODER.with_(max_length=profiles.MAX_LENGTH["QC"])))
+        first = profiles.QUERY_FIRST[task]
+        found.append(Case(f"{task}-sample", task, tables["train", task], base.with_(query_first=first)))
+    if decoder is DECODER:
+        found.append(Case("encoder", "QC", tables["train", "QC"], ENCODER.with_(max_length=profiles.MAX_LENGTH["QC"])))
     unknown = set(names) - {case.name for case in found}
     if unknown:
         sys.exit(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(case.name for case in found)}")
@@ -176,13 +205,58 @@ class Networks:
 
 
 def open_networks(recipe: Recipe, train: bool) -> Networks:
+    """The recipe's network and its twin; a network of the large shape is its own twin, as the stock class is in it."""
     folder = weights.resolve(recipe.model)
+    if recipe.name in LARGE:
+        ours = theirs = large_network(LARGE[recipe.name], recipe, folder)
+        if train:
+            ours = theirs = models.make_trainable(ours, recipe)
+        return Networks(folder, ours, theirs)
     ours = models.load_network(recipe, folder).to(models.device())
     theirs = stock_twin(ours, folder)
     if train:
-        ours = models.make_trainable(ours, recipe)
-        theirs = models.make_trainable(theirs, recipe)
+        ours, theirs = (models.make_trainable(network, recipe) for network in (ours, theirs))
     return Networks(folder, ours, theirs)
+
+
+def large_network(shape: dict[str, Any], recipe: Recipe, folder: Path) -> nn.Module:
+    """A network of Gemma-3's class with random weights, made on the device in bf16; with `nf4` its blocks in 4-bit."""
+    config = Gemma3TextConfig(**shape, num_labels=2, pad_token_id=models.load_tokenizer(folder).pad_token_id)
+    config._attn_implementation = recipe.attention
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(models.device()):
+            network = decoder_class(config)(config)
+    finally:
+        torch.set_default_dtype(before)
+    if recipe.quantisation == "nf4":
+        for layer in network.model.layers:
+            quantise(layer)
+    return network
+
+
+def quantise(module: nn.Module) -> None:
+    """Put 4-bit NF4 with double quantisation in the place of every linear layer below a module."""
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Linear):
+            small = Linear4bit(
+                child.in_features,
+                child.out_features,
+                bias=False,
+                compute_dtype=torch.bfloat16,
+                quant_type="nf4",
+                device="meta",
+            )
+            place = child.weight.device
+            small.weight = Params4bit(
+                child.weight.data.cpu(), requires_grad=False, quant_type="nf4", compress_statistics=True
+            )
+            setattr(module, name, small.to(place))
+        else:
+            quantise(child)
 
 
 # -- engines -----------------------------------------------------------------------------------------------------------------
@@ -255,7 +329,9 @@ def seed_training(case: Case, networks: Networks, rows: int) -> Run:
                 gradient_checkpointing=case.recipe.checkpointing, dataloader_num_workers=0,
             )  # fmt: skip
             data = Texts(case, table, tokenizer, labels=True)
-            done = Trainer(networks.theirs, options, data_collator=collate, train_dataset=data).train()
+            trainer = Trainer(networks.theirs, options, data_collator=collate, train_dataset=data)
+            trainer.remove_callback(PrinterCallback)
+            done = trainer.train()
         return rows / done.metrics["train_runtime"], collate.computed / rows
 
     return run
@@ -302,7 +378,7 @@ def sorted_scoring(case: Case, networks: Networks, rows: int) -> Run:
     encoder = models.is_encoder(networks.folder)
     whole = tokens.encode(case.table, case.task, tokenizer, case.recipe, encoder)
     order = np.argsort(-whole.lengths, kind="stable")
-    table = case.table.iloc[evenly([order[at : at + 64] for at in range(0, len(order) - 63, 64)], max(rows, 192))]
+    table = case.table.iloc[evenly([order[at : at + 64] for at in range(0, len(order) - 63, 64)], max(rows, 128))]
 
     def run() -> tuple[float, float]:
         start, computed = time.perf_counter(), 0
@@ -385,24 +461,21 @@ RIVALS = {
 # -- pairs -------------------------------------------------------------------------------------------------------------------
 
 
-def compare(case: Case, name: str, rows: int, repetitions: int, peak: float) -> None:
-    """Ours, rival, ours, rival, ... after one warm-up each; one line a rival."""
+def compare(case: Case, name: str, rows: int, repetitions: int, peak: float) -> Iterator[dict[str, Any]]:
+    """Ours, rival, ours, rival, ...; one line a rival. On a GPU both run once before, to warm up."""
     networks = open_networks(case.recipe, name == "train")
     work = linear_weights(networks.theirs) * (2 if name == "score" else 4 if case.recipe.tuning == "lora" else 6)
     ours = ENGINES[name](case, networks, rows)
-    ours()
     for (kind, against), build in RIVALS.items():
         if kind != name or against not in ("seed", "crossencoder" if case.name == "encoder" else "sorted64"):
             continue
         theirs = build(case, networks, rows)
         if theirs is None:
             continue
-        theirs()
         left, right = Timing(), Timing()
-        for _ in range(repetitions):
+        for number in range(repetitions + torch.cuda.is_available()):
             for timing, run in ((left, ours), (right, theirs)):
-                rate, timing.tokens = run()
-                timing.rates.append(rate)
+                timing.take(run, keep=number >= torch.cuda.is_available())
         ratios = [one / other for one, other in zip(left.rates, right.rates, strict=True)]
         line = {
             "name": name, "case": case.name, "against": against, "ours": round(median(left.rates), 2),
@@ -411,9 +484,12 @@ def compare(case: Case, name: str, rows: int, repetitions: int, peak: float) -> 
             "tokens_ours": round(left.tokens, 1), "tokens_theirs": _number(right.tokens),
             "utilisation_ours": _number(median(left.rates) * left.tokens * work / peak, 3),
             "utilisation_theirs": _number(median(right.rates) * right.tokens * work / peak, 3),
-            "network": case.recipe.model, "device": models.device().type,
+            "network": case.recipe.name if case.recipe.name in LARGE else case.recipe.model,
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         }  # fmt: skip
-        print(json.dumps(line), flush=True)
+        if torch.cuda.is_available():
+            line |= {"memory_gb_ours": round(left.memory, 1), "memory_gb_theirs": round(right.memory, 1)}
+        yield line
 
 
 def _number(value: float, digits: int = 1) -> float | None:
@@ -464,21 +540,28 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Packs against what else one would use; one JSON object a line.")
     parser.add_argument("--quick", action="store_true", help="few rows and two repetitions: a look, no measurement")
-    parser.add_argument("--only", nargs="*", default=[], metavar="CASE")
+    parser.add_argument("--only", nargs="*", default=[], metavar="CASE", help="these cases only")
     parser.add_argument(
-        "--plot", nargs="?", const="", metavar="FILE", help="draw benchmarks/packing.png, from FILE if given"
+        "--plot", nargs="?", const="", metavar="FILE", help="draw packing.png beside this script, from FILE if given"
     )
     asked = parser.parse_args()
-    image = ROOT / "benchmarks" / "packing.png"
+    image = Path(__file__).with_suffix(".png")
     if asked.plot:
         draw([json.loads(line) for line in Path(asked.plot).read_text("utf-8").splitlines()], image)
         return
-    peak = measure_peak(torch.float32)
-    print(f"{peak / 1e9:.0f} GFLOP/s is the peak of plain matrix products", file=sys.stderr)
-    rows, repetitions = (32, 2) if asked.quick else (96, 5)
-    for case in cases(rows, asked.only):
-        for name in ENGINES:
-            compare(case, name, rows, repetitions, peak)
+    gpu = torch.cuda.is_available() and torch.cuda.get_device_properties(0).total_memory > 70e9
+    rows, repetitions = (32, 2) if asked.quick else (512, 5) if gpu else (64, 5)
+    lines = []
+    with contextlib.redirect_stdout(sys.stderr):  # libraries talk; only the lines are the answer
+        peak = measure_peak(torch.bfloat16 if gpu else torch.float32)
+        print(f"{peak / 1e9:,.0f} GFLOP/s is the peak of plain matrix products")
+        for decoder in LARGE_RECIPES if gpu else (DECODER,):
+            for case, name in itertools.product(cases(rows, asked.only, decoder), ENGINES):
+                for line in compare(case, name, rows, repetitions, peak):
+                    lines.append(line)
+                    print(json.dumps(line), file=sys.__stdout__, flush=True)
+    if asked.plot is not None:
+        draw(lines, image)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def batches() -> list[list[Batch]]:
 def start(mode: str, model: nn.Module) -> tuple[Any, Any]:
     """The engine that runs the forward pass, and the optimizer."""
     trained = [value for value in model.parameters() if value.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=0.5)
+    optimizer = torch.optim.SGD(trained, lr=0.05)
     if mode == "alone":
         return model, optimizer
     if mode == "ddp":
@@ -67,6 +67,7 @@ def start(mode: str, model: nn.Module) -> tuple[Any, Any]:
     deepspeed.init_distributed("gloo", auto_mpi_discovery=False)
     config = {
         "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "zero_optimization": {"stage": int(mode[-1])},
+        "gradient_clipping": 1e9,  # its default is 1
         "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
     }  # fmt: skip
     engine, _, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
