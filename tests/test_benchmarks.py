@@ -1,0 +1,65 @@
+"""The benchmark prints what it promises, and its network of the large shape is a true one in small."""
+
+import importlib.util
+import json
+import math
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from utils import packing
+from utils.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_packing", ROOT / "benchmarks" / "packing.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_lines_hold_what_others_rely_on(shell) -> None:
+    done = shell("python", "benchmarks/packing.py", "--quick", "--only", "QC-K8")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["name"], line["against"]) for line in lines] == [
+        ("train", "seed"),
+        ("score", "seed"),
+        ("score", "sorted64"),
+    ]
+    for line in lines:
+        assert line["case"] == "QC-K8" and line["unit"] == "rows/s" and line["repetitions"] == 2
+        assert line["ratio_min"] <= line["ratio"] <= line["ratio_max"]
+        assert math.isclose(line["ours"] / line["theirs"], line["ratio"], rel_tol=0.5)
+        assert line["tokens_ours"] < line["tokens_theirs"]
+        assert 0 < line["utilisation_ours"] < 1
+
+
+def test_an_unknown_case_is_refused(shell) -> None:
+    done = shell("python", "benchmarks/packing.py", "--only", "QC-K3")
+    assert done.returncode != 0 and "QC-K3" in done.stderr and "QC-K8" in done.stderr
+
+
+@pytest.mark.parametrize("quantisation", ["none", "nf4"])
+def test_a_network_of_a_shape_reads_packs(bench: ModuleType, gemma, quantisation: str) -> None:
+    shape = {
+        "vocab_size": 40, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "head_dim": 32, "sliding_window": 8,
+    }  # fmt: skip
+    network = bench.large_network(shape, bench.DECODER.with_(quantisation=quantisation), gemma)
+    linear = type(network.model.layers[0].mlp.up_proj).__name__
+    assert linear == ("Linear4bit" if quantisation == "nf4" else "Linear")
+    rows = [(1, 2, 3), (1, 2, 4, 5)]
+    with torch.no_grad():
+        trie = network.train()(**packing.build_pack(rows).tensors()).logits
+        alone = torch.cat([network(input_ids=torch.tensor([row])).logits for row in rows])
+    assert trie.dtype == torch.bfloat16 and (trie - alone).abs().max() < 0.05 * (1 + alone.abs().max())
+
+
+def test_batches_are_taken_evenly(bench: ModuleType) -> None:
+    batches = [np.full(4, number) for number in range(100)]
+    assert bench.evenly(batches, 4).tolist() == [50] * 4
+    assert sorted(set(bench.evenly(batches, 40).tolist())) == list(range(5, 100, 10))
