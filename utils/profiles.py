@@ -38,9 +38,7 @@ class Profile:
     comparison: str  # the rung whose variants test the report's ideas
     finals: tuple[Final, ...]  # the rungs that may go on to the final training
     finalists: int  # so many of them do at most, each the best of its family
-    fewer_rows: tuple[
-        tuple[str, str, int], ...
-    ]  # rung, task, training rows: where a task costs a rung more than the other
+    fewer_rows: tuple[tuple[str, str, int], ...]  # (rung, task, training rows) where one task costs a rung more
     tapt_rows: int  # teachers of an arm of the TAPT comparison
     sister_rows: int  # rows of the sister task in stage 1
     offline: bool  # never ask the hub
@@ -63,9 +61,9 @@ class Profile:
         """The direct arm of the TAPT comparison: the champion on few rows."""
         return champion.with_(rows=self.tapt_rows, sister_rows=0)
 
-    def final(self, finalist: Recipe, tapt: bool) -> Recipe:
+    def final(self, finalist: Recipe, task: str, tapt: bool) -> Recipe:
         """The final recipe: a finalist on all rows that the profile allows, after stage 1 where TAPT has won."""
-        last = next(final for final in self.finals if final.rung == finalist.name)
+        last = next(final for final in self.finals if final.rung == finalist.name and task in final.tasks)
         sister = self.sister_rows if tapt else 0
         return finalist.with_(rows=last.rows, folds=last.folds, epochs=last.epochs, sister_rows=sister, answer_rows=0)
 
@@ -118,13 +116,15 @@ LAPTOP = Profile(
     ladder=(*BASELINES, _zeroshot(300), E5, *_comparisons(E5, 2, 250, 400), GEMMA_SMALL),
     skipped=(NO_QWEN,),
     comparison="e5-small",
-    finals=(Final("gemma-3-270m", 2000, (0,), tasks=("QC",)), Final("e5-small", 1000, (0, 1))),
+    finals=(
+        Final("gemma-3-270m", 1800, (0,), tasks=("QC",)),
+        Final("e5-small", 1000, (0,), tasks=("QC",)),
+        Final("e5-small", 1200, (0, 1), tasks=("QI",)),
+    ),
     finalists=2,
-    fewer_rows=(
-        ("gemma-3-270m", "QI", 400),
-    ),  # titles hardly repeat, so no decoder shares them: minutes become quarters of an hour
-    tapt_rows=200,
-    sister_rows=200,
+    fewer_rows=(("gemma-3-270m", "QI", 250),),  # titles hardly repeat: a row costs a decoder three times as much
+    tapt_rows=160,
+    sister_rows=160,
     offline=True,
 )
 
