@@ -1,6 +1,6 @@
 """Our engine against what else one would use: the same weights, the same rows, ratios from interleaved runs.
 
-    python benchmarks/packing.py [--quick] [--only CASE ...] [--plot [FILE]]
+    python benchmarks/packing.py [--quick] [--only CASE ...] [--against RIVAL ...] [--plot [FILE]]
 
 Rivals. `seed`: rows tokenised one by one in the data set, random batches of 8, padded to the longest, `Trainer`. `sorted64`:
 batches of 64 sorted by length, the best common practice (scoring). `crossencoder`: `CrossEncoder` of sentence-transformers, fit
@@ -49,6 +49,11 @@ from utils.text import query_field, target_field
 from utils.train import fit
 
 SEED_BATCH, STEP = 8, 32  # rows of one forward pass of the rival; rows of one optimizer step, for all
+SHARE = {
+    "QC-sample": 2,
+    "QI-sample": 2,
+    "encoder": 4,
+}  # times as many rows: the sample is less even than the made cases
 PATIENCE = 1e9  # seconds between checkpoints: none is written
 
 DECODER = profiles.GEMMA_SMALL.with_(batch_rows=STEP)
@@ -292,32 +297,39 @@ class Collate:
         return dict(batch)
 
 
-def our_training(case: Case, networks: Networks, rows: int) -> Run:
-    tokenizer = models.load_tokenizer(networks.folder)
-    encoder = models.is_encoder(networks.folder)
-    whole = tokens.encode(case.table, case.task, tokenizer, case.recipe, encoder)
-    steps = [np.concatenate(step) for step in packing.training_steps(whole, case.recipe)][:-1]
-    table = case.table.iloc[evenly(steps, rows)]
+def encode(case: Case, networks: Networks, table: pd.DataFrame) -> tokens.Encoded:
+    folder = networks.folder
+    return tokens.encode(table, case.task, models.load_tokenizer(folder), case.recipe, models.is_encoder(folder))
 
+
+def take(case: Case, networks: Networks, name: str, rows: int) -> pd.DataFrame:
+    """The rows that are timed: evenly spaced steps or packs of our layout of the whole case, so that they share as much as it does."""
+    whole = encode(case, networks, case.table)
+    if name == "train":
+        parts = [np.concatenate(step) for step in packing.training_steps(whole, case.recipe)][:-1]
+    else:
+        parts = packing.batches(whole, np.arange(len(case.table)), case.recipe.score_tokens)
+    return case.table.iloc[evenly(parts, rows)].sample(frac=1, random_state=0)
+
+
+def our_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
     def run() -> tuple[float, float]:
         start = time.perf_counter()
-        encoded = tokens.encode(table, case.task, tokenizer, case.recipe, encoder)
+        encoded = encode(case, networks, table)
         spent = time.perf_counter() - start
         with tempfile.TemporaryDirectory() as folder:
             label, place = table["label"].to_numpy(), Path(folder)
             done = fit(networks.ours, encoded, label, case.recipe, networks.pad_id, place, "", "", "none", PATIENCE)
         wait()
         batches = [micro for step in packing.training_steps(encoded, case.recipe) for micro in step]
-        return len(table) / (spent + len(table) / done.rows_per_s), sum(
-            packing.count_tokens(encoded, batch) for batch in batches
-        ) / len(table)
+        computed = sum(packing.count_tokens(encoded, batch) for batch in batches)
+        return len(table) / (spent + len(table) / done.rows_per_s), computed / len(table)
 
     return run
 
 
-def seed_training(case: Case, networks: Networks, rows: int) -> Run:
+def seed_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
     tokenizer = models.load_tokenizer(networks.folder)
-    table = case.table.sample(rows, random_state=0)
 
     def run() -> tuple[float, float]:
         collate = Collate(tokenizer)
@@ -332,20 +344,15 @@ def seed_training(case: Case, networks: Networks, rows: int) -> Run:
             trainer = Trainer(networks.theirs, options, data_collator=collate, train_dataset=data)
             trainer.remove_callback(PrinterCallback)
             done = trainer.train()
-        return rows / done.metrics["train_runtime"], collate.computed / rows
+        return len(table) / done.metrics["train_runtime"], collate.computed / len(table)
 
     return run
 
 
-def our_scoring(case: Case, networks: Networks, rows: int) -> Run:
-    tokenizer = models.load_tokenizer(networks.folder)
-    encoder = models.is_encoder(networks.folder)
-    whole = tokens.encode(case.table, case.task, tokenizer, case.recipe, encoder)
-    table = case.table.iloc[evenly(packing.batches(whole, np.arange(len(case.table)), case.recipe.score_tokens), rows)]
-
+def our_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
     def run() -> tuple[float, float]:
         start = time.perf_counter()
-        encoded = tokens.encode(table, case.task, tokenizer, case.recipe, encoder)
+        encoded = encode(case, networks, table)
         predict(networks.ours.eval(), encoded, case.recipe.score_tokens, networks.pad_id, "", "none")
         wait()
         rate = len(table) / (time.perf_counter() - start)
@@ -355,9 +362,8 @@ def our_scoring(case: Case, networks: Networks, rows: int) -> Run:
     return run
 
 
-def seed_scoring(case: Case, networks: Networks, rows: int) -> Run:
+def seed_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
     tokenizer = models.load_tokenizer(networks.folder)
-    table = case.table.sample(rows, random_state=0)
 
     def run() -> tuple[float, float]:
         collate = Collate(tokenizer)
@@ -367,22 +373,20 @@ def seed_scoring(case: Case, networks: Networks, rows: int) -> Run:
             start = time.perf_counter()
             trainer.predict(Texts(case, table, tokenizer, labels=False))
         wait()
-        return rows / (time.perf_counter() - start), collate.computed / rows
+        return len(table) / (time.perf_counter() - start), collate.computed / len(table)
 
     return run
 
 
-def sorted_scoring(case: Case, networks: Networks, rows: int) -> Run:
-    """Batches of 64 sorted by length; a quarter of the batches where 64 rows are a large part of what is timed."""
-    tokenizer = models.load_tokenizer(networks.folder)
-    encoder = models.is_encoder(networks.folder)
-    whole = tokens.encode(case.table, case.task, tokenizer, case.recipe, encoder)
+def sorted_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
+    """Batches of 64 sorted by length: evenly spaced ones of the whole case, as few rows would not sort into full batches."""
+    whole = encode(case, networks, case.table)
     order = np.argsort(-whole.lengths, kind="stable")
-    table = case.table.iloc[evenly([order[at : at + 64] for at in range(0, len(order) - 63, 64)], max(rows, 128))]
+    table = case.table.iloc[evenly([order[at : at + 64] for at in range(0, len(order) - 63, 64)], max(len(table), 64))]
 
     def run() -> tuple[float, float]:
         start, computed = time.perf_counter(), 0
-        encoded = tokens.encode(table, case.task, tokenizer, case.recipe, encoder)
+        encoded = encode(case, networks, table)
         with torch.inference_mode():
             for at in range(0, len(table), 64):
                 batch = packing.pad([row[0] for row in encoded.rows[at : at + 64]], networks.pad_id)
@@ -413,14 +417,13 @@ def cross_encoder(networks: Networks) -> Any:
     return model
 
 
-def cross_training(case: Case, networks: Networks, rows: int) -> Run | None:
+def cross_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run | None:
     model = cross_encoder(networks)
     if model is None:
         return None
     from sentence_transformers import InputExample
     from torch.utils.data import DataLoader
 
-    table = case.table.sample(rows, random_state=0)
     examples = [
         InputExample(texts=pair, label=float(label))
         for pair, label in zip(pairs_of(case, table), table["label"], strict=True)
@@ -429,21 +432,21 @@ def cross_training(case: Case, networks: Networks, rows: int) -> Run | None:
     def run() -> tuple[float, float]:
         start = time.perf_counter()
         model.fit(DataLoader(examples, batch_size=STEP, shuffle=True), warmup_steps=0, show_progress_bar=False)
-        return rows / (time.perf_counter() - start), float("nan")
+        return len(table) / (time.perf_counter() - start), float("nan")
 
     return run
 
 
-def cross_scoring(case: Case, networks: Networks, rows: int) -> Run | None:
+def cross_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run | None:
     model = cross_encoder(networks)
     if model is None:
         return None
-    pairs = pairs_of(case, case.table.sample(rows, random_state=0))
+    pairs = pairs_of(case, table)
 
     def run() -> tuple[float, float]:
         start = time.perf_counter()
         model.predict(pairs, show_progress_bar=False)
-        return rows / (time.perf_counter() - start), float("nan")
+        return len(table) / (time.perf_counter() - start), float("nan")
 
     return run
 
@@ -461,15 +464,19 @@ RIVALS = {
 # -- pairs -------------------------------------------------------------------------------------------------------------------
 
 
-def compare(case: Case, name: str, rows: int, repetitions: int, peak: float) -> Iterator[dict[str, Any]]:
+def compare(
+    case: Case, name: str, rows: int, repetitions: int, peak: float, rivals: list[str]
+) -> Iterator[dict[str, Any]]:
     """Ours, rival, ours, rival, ...; one line a rival. On a GPU both run once before, to warm up."""
     networks = open_networks(case.recipe, name == "train")
     work = linear_weights(networks.theirs) * (2 if name == "score" else 4 if case.recipe.tuning == "lora" else 6)
-    ours = ENGINES[name](case, networks, rows)
+    table = take(case, networks, name, rows * SHARE.get(case.name, 1))
+    ours = ENGINES[name](case, networks, table)
     for (kind, against), build in RIVALS.items():
-        if kind != name or against not in ("seed", "crossencoder" if case.name == "encoder" else "sorted64"):
+        fitting = ("seed", "crossencoder" if case.name == "encoder" else "sorted64")
+        if kind != name or against not in fitting or (rivals and against not in rivals):
             continue
-        theirs = build(case, networks, rows)
+        theirs = build(case, networks, table)
         if theirs is None:
             continue
         left, right = Timing(), Timing()
@@ -541,6 +548,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Packs against what else one would use; one JSON object a line.")
     parser.add_argument("--quick", action="store_true", help="few rows and two repetitions: a look, no measurement")
     parser.add_argument("--only", nargs="*", default=[], metavar="CASE", help="these cases only")
+    parser.add_argument("--against", nargs="*", default=[], metavar="RIVAL", help="these rivals only")
     parser.add_argument(
         "--plot", nargs="?", const="", metavar="FILE", help="draw packing.png beside this script, from FILE if given"
     )
@@ -550,14 +558,14 @@ def main() -> None:
         draw([json.loads(line) for line in Path(asked.plot).read_text("utf-8").splitlines()], image)
         return
     gpu = torch.cuda.is_available() and torch.cuda.get_device_properties(0).total_memory > 70e9
-    rows, repetitions = (32, 2) if asked.quick else (512, 5) if gpu else (64, 5)
+    rows, repetitions = (32, 2) if asked.quick else (512, 5) if gpu else (32, 5)
     lines = []
     with contextlib.redirect_stdout(sys.stderr):  # libraries talk; only the lines are the answer
         peak = measure_peak(torch.bfloat16 if gpu else torch.float32)
         print(f"{peak / 1e9:,.0f} GFLOP/s is the peak of plain matrix products")
         for decoder in LARGE_RECIPES if gpu else (DECODER,):
             for case, name in itertools.product(cases(rows, asked.only, decoder), ENGINES):
-                for line in compare(case, name, rows, repetitions, peak):
+                for line in compare(case, name, rows, repetitions, peak, asked.against):
                     lines.append(line)
                     print(json.dumps(line), file=sys.__stdout__, flush=True)
     if asked.plot is not None:
