@@ -86,7 +86,7 @@ E5 = Recipe(
 )  # fmt: skip
 GEMMA_SMALL = Recipe(
     "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=5e-4, rows=1000, answer_rows=400,
-    batch_rows=16, share_rows=8, pack_tokens=768, score_tokens=768,
+    batch_rows=16, share_rows=8, pack_tokens=512, score_tokens=384,
 )  # fmt: skip
 
 
