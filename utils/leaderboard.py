@@ -41,18 +41,14 @@ def rung(recipe: Recipe, task: str, train: pd.DataFrame, oof: pd.DataFrame, fold
 
 
 def choose_finalists(board: pd.DataFrame, task: str, names: Sequence[str], count: int) -> list[str]:
-    """The rungs that are trained to the end, the champion first: the best of each family by mean F1 over folds, then AUC.
+    """The rungs that are trained to the end, at most `count`, the champion first: the best of each family.
 
-    Only the rungs in `names` can be chosen. After the champion come at most `count` - 1 others, and only those whose AUC is above that
-    of every rung without a trained network. Raises ValueError if none of `names` ran.
+    Best is by mean F1 over folds, then AUC, among the rungs in `names`. Raises ValueError if none of them ran.
     """
-    rungs = board[(board["task"] == task) & (board["scheme"] == "strict")]
-    able = rungs[rungs["recipe"].isin(names)].sort_values(["f1", "auc"], ascending=False).drop_duplicates("family")
+    able = board[(board["task"] == task) & (board["scheme"] == "strict") & board["recipe"].isin(names)]
     if able.empty:
         raise ValueError(f"{task}: none of {', '.join(names)} is on the leaderboard; run notebook 04 with one of them")
-    bar = rungs.loc[rungs["family"] == "baseline", "auc"].max()
-    others = able.iloc[1:]
-    return [str(name) for name in [able["recipe"].iloc[0], *others.loc[~(others["auc"] <= bar), "recipe"]]][:count]
+    return able.sort_values(["f1", "auc"], ascending=False).drop_duplicates("family")["recipe"].head(count).tolist()
 
 
 def _row(language: str, seen: bool, rows: pd.DataFrame, seed: int) -> dict[str, Any]:

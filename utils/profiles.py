@@ -82,10 +82,10 @@ BASELINES = (
 
 E5 = Recipe(
     "e5-small", "xlm-r", "multilingual-e5-small", max_length=0, pooling="towers", tuning="full", learning_rate=1e-4,
-    head_rate=20.0, frozen_layers=6, rows=500, answer_rows=800, batch_rows=16,
+    head_rate=20.0, frozen_layers=6, rows=500, answer_rows=400, batch_rows=16, share_rows=4,
 )  # fmt: skip
 GEMMA_SMALL = Recipe(
-    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=5e-4, rows=1000, answer_rows=400,
+    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=5e-4, rows=700, answer_rows=200,
     batch_rows=16, share_rows=8, pack_tokens=512, score_tokens=384,
 )  # fmt: skip
 
@@ -117,14 +117,14 @@ LAPTOP = Profile(
     skipped=(NO_QWEN,),
     comparison="e5-small",
     finals=(
-        Final("gemma-3-270m", 1800, (0,), tasks=("QC",)),
-        Final("e5-small", 1000, (0,), tasks=("QC",)),
-        Final("e5-small", 1200, (0, 1), tasks=("QI",)),
+        Final("gemma-3-270m", 1400, (0,), tasks=("QC",)),
+        Final("e5-small", 1200, (0,), tasks=("QC",)),
+        Final("e5-small", 1900, (0, 1), tasks=("QI",)),
     ),
     finalists=2,
-    fewer_rows=(("gemma-3-270m", "QI", 250),),  # titles hardly repeat: a row costs a decoder three times as much
-    tapt_rows=160,
-    sister_rows=160,
+    fewer_rows=(("gemma-3-270m", "QI", 150),),  # titles hardly repeat: a row costs a decoder three times as much
+    tapt_rows=100,
+    sister_rows=100,
     offline=True,
 )
 
