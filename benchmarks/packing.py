@@ -8,8 +8,9 @@ and predict (`pip install sentence-transformers datasets`; left out, aloud, wher
 Cases. `QC-K2`: category paths, 2 rows a query, query first. `QC-sample`: the embedded sample as it is, in the order that the recipe
 has chosen. `encoder`: e5-small on the sample. Where a CUDA GPU of 70 GB is found, a network of Gemma-3-12B's shape
 with random weights takes the place of Gemma-3-270M, in bf16 and in 4-bit.
-Each engine lays out the whole case in its own way and is timed on evenly spaced batches of it. Prints one JSON object a line; a
-ratio above 1 means ours is faster. `--plot` draws `benchmarks/packing.png`, from this run or from the lines in FILE.
+Timed are rows of evenly spaced steps or packs of our layout of the whole case; the rivals get the same rows (`sorted64` evenly spaced
+batches of its own, as few rows would not sort into full ones). Prints one JSON object a line; a ratio above 1 means ours is faster.
+`--plot` draws `benchmarks/packing.png`, from this run or from the lines in FILE.
 """
 
 import argparse
@@ -49,11 +50,8 @@ from utils.text import query_field, target_field
 from utils.train import fit
 
 SEED_BATCH, STEP = 8, 32  # rows of one forward pass of the rival; rows of one optimizer step, for all
-SHARE = {
-    "QC-sample": 2,
-    "QI-sample": 2,
-    "encoder": 4,
-}  # times as many rows: the sample is less even than the made cases
+# Times as many rows: the sample is less even than the made cases.
+SHARE = {"QC-sample": 2, "QI-sample": 2, "encoder": 4}
 PATIENCE = 1e9  # seconds between checkpoints: none is written
 
 DECODER = profiles.GEMMA_SMALL.with_(batch_rows=STEP)
@@ -509,17 +507,19 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
     for axis, name in zip(axes, ("train", "score"), strict=True):
         told = [line for line in lines if line["name"] == name and line["against"] == "seed"]
         for task, colour in (("QC", "#1f6fb4"), ("QI", "#d97706")):
-            found = sorted((int(line["case"][4:]), line) for line in told if line["case"].startswith(f"{task}-K"))
-            x = [count for count, _ in found]
+            found = sorted(
+                (line for line in told if line["case"].startswith(f"{task}-K")), key=lambda line: line["case"]
+            )
+            x = [int(line["case"][4:]) for line in found]
             axis.plot(
                 x,
-                [line["tokens_theirs"] / line["tokens_ours"] for _, line in found],
+                [line["tokens_theirs"] / line["tokens_ours"] for line in found],
                 "--",
                 color=colour,
                 lw=1,
                 alpha=0.7,
             )
-            axis.plot(x, [line["ratio"] for _, line in found], "o-", color=colour, label=f"{task}, query first")
+            axis.plot(x, [line["ratio"] for line in found], "o-", color=colour, label=f"{task}, query first")
             for line in told:
                 if line["case"] == f"{task}-sample":
                     axis.plot([16], [line["ratio"]], "D", color=colour)

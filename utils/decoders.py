@@ -3,7 +3,6 @@
 from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedConfig
@@ -30,9 +29,7 @@ class _ReadsTries:
             )
         text = self.config.get_text_config()
         window = getattr(text, "sliding_window", None)
-        masks = tree_masks(
-            end[0], position_ids[0], text.layer_types, window, text._attn_implementation, self.score_dtype
-        )
+        masks = tree_masks(end[0], position_ids[0], text.layer_types, window, text._attn_implementation, self.dtype)
         found = self.model(input_ids, attention_mask=masks, position_ids=position_ids, use_cache=False)
         logits = self.score(found.last_hidden_state[0, leaves])
         loss = None
@@ -40,10 +37,6 @@ class _ReadsTries:
             each = cross_entropy(logits.float(), labels, reduction="none")
             loss = each.mean() if weights is None else (each * weights).sum()
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-    @property
-    def score_dtype(self) -> torch.dtype:
-        return self.model.get_input_embeddings().weight.dtype
 
 
 @cache

@@ -6,10 +6,8 @@ from utils.recipe import Recipe
 from utils.schema import TASKS
 
 MAX_LENGTH = {"QC": 72, "QI": 96}
-QUERY_FIRST = {
-    "QC": False,
-    "QI": False,
-}  # a decoder reads the query last, with the target before it (benchmarks/sharing.py)
+# A decoder reads the query last, with the target before it (measured by benchmarks/sharing.py).
+QUERY_FIRST = {"QC": False, "QI": False}
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,6 @@ class Encoded:
         """Tokens of each row."""
         return np.array([sum(map(len, row)) for row in self.rows], dtype=np.int64)
 
-    def head(self, count: int) -> "Encoded":
-        return Encoded(self.rows[:count], self.group[:count], self.causal)
-
 
 def _fingerprint(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> str:
     found = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
