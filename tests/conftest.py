@@ -19,6 +19,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded data set at half of its usual size."""
+    folder = tmp_path_factory.mktemp("sample")
+    sample.make_sample(folder, rows=4000)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def e5() -> Path:
     return weights.resolve("multilingual-e5-small")
 

@@ -16,10 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import Gemma3TextConfig
 
 from utils.decoders import decoder_class
-from utils.models import LORA_TARGETS
-from utils.packing import Batch, build_pack, training_steps
+from utils.packing import Batch, build_batch, training_steps
 from utils.recipe import Recipe
 from utils.tokens import Encoded
+from utils.zoo import DECODER
 
 ROWS = [(1 + number % 3, 5, 1 + number % 5, 2, 3 + number % 7) for number in range(48)]
 RECIPE = Recipe("tiny", "gemma", batch_rows=16, share_rows=3, pack_tokens=24)
@@ -32,9 +32,7 @@ def network() -> nn.Module:
         head_dim=16, layer_types=["sliding_attention", "full_attention"], sliding_window=3, pad_token_id=0,
     )  # fmt: skip
     model = decoder_class(config)(config)
-    lora = LoraConfig(
-        r=4, target_modules=LORA_TARGETS["decoder"], modules_to_save=["score"], task_type=TaskType.SEQ_CLS
-    )
+    lora = LoraConfig(r=4, target_modules=list(DECODER), modules_to_save=["score"], task_type=TaskType.SEQ_CLS)
     return get_peft_model(model, lora)
 
 
@@ -46,7 +44,7 @@ def batches() -> list[list[Batch]]:
         size = sum(map(len, step))
         packs = []
         for micro in step:
-            batch = build_pack([ROWS[row] for row in micro]).tensors()
+            batch = build_batch([ROWS[row] for row in micro])
             label = torch.tensor([ROWS[row][0] % 2 for row in micro])
             packs.append(batch | {"labels": label, "weights": torch.full((len(micro),), 1 / size)})
         steps.append(packs)

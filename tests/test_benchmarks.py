@@ -54,7 +54,7 @@ def test_a_network_of_a_shape_reads_packs(bench: ModuleType, gemma, quantisation
     assert linear == ("Linear4bit" if quantisation == "nf4" else "Linear")
     rows = [(1, 2, 3), (1, 2, 4, 5)]
     with torch.no_grad():
-        trie = network.train()(**packing.build_pack(rows).tensors()).logits
+        trie = network.train()(**packing.build_batch(rows)).logits
         alone = torch.cat([network(input_ids=torch.tensor([row])).logits for row in rows])
     assert trie.dtype == torch.bfloat16 and (trie - alone).abs().max() < 0.05 * (1 + alone.abs().max())
 

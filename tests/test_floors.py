@@ -8,14 +8,15 @@ import pytest
 from utils.paths import ROOT
 
 FLOORS = (
-    {"paths", "schema", "files", "metrics", "progress", "attention"},
-    {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "packages", "encoders", "decoders"},
-    {"profiles", "synthesis", "taxonomy", "clean", "submit", "baselines", "tokens", "weights"},
-    {"sample", "eda", "folds", "translate", "models", "leaderboard", "packing"},
-    {"forward", "report"},
-    {"train", "score"},
+    {"paths", "schema", "files", "metrics", "progress", "attention", "ranks", "shapes"},
+    {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "packages", "encoders", "decoders", "launch"},
+    {"zoo", "engines", "synthesis", "taxonomy", "clean", "submit", "baselines", "tokens"},
+    {"profiles", "weights", "sample", "eda", "folds", "leaderboard", "packing"},
+    {"models", "seq2seq", "rehearsal"},
+    {"forward", "report", "cost", "translate", "export"},
+    {"train", "score", "plan"},
     {"fitting"},
-    {"crossfit"},
+    {"crossfit", "worker"},
     {"tapt", "ensemble"},
     {"road"},
 )
@@ -52,7 +53,9 @@ def test_imports_go_down_only(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_no_environment_no_pickle_no_remote_code(path: Path) -> None:
     text = path.read_text("utf-8")
-    forbidden = ("os.environ", "getenv", "import pickle", "torch.load", "trust_remote_code", "joblib")
+    forbidden = ["os.environ", "getenv", "import pickle", "torch.load", "trust_remote_code", "joblib"]
+    if path.stem == "launch":  # torchrun tells a rank its number in no other way
+        forbidden.remove("os.environ")
     assert not [word for word in forbidden if word in text]
 
 

@@ -15,7 +15,16 @@ from utils.paths import NOTEBOOKS, ROOT
 from utils.road import notebooks
 
 PAGES = notebooks()
-PASSED = {"profile", "run", "data", "rows", "models", "progress"}  # what the road hands to a notebook that takes it
+PASSED = {
+    "profile",
+    "run",
+    "data",
+    "rows",
+    "models",
+    "hosts",
+    "shell",
+    "progress",
+}  # what the road hands to a notebook that takes it
 
 
 def cells(path: Path, kind: str = "code") -> list[nbformat.NotebookNode]:

@@ -26,11 +26,11 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from utils import attention, decoders, models, packing
-from utils.models import LORA_TARGETS
-from utils.packing import build_pack, deal, fill_steps, shared, training_steps, trie_batches
+from utils.packing import build_batch, build_pack, count_tokens, deal, fill_steps, shared, training_steps, trie_batches
 from utils.recipe import Recipe
 from utils.score import predict
 from utils.tokens import Encoded, Ids
+from utils.zoo import DECODER
 
 TINY = {
     "vocab_size": 30,
@@ -72,7 +72,7 @@ def network(family: str, kernel: str | None = None) -> nn.Module:
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=0.3 if "embed" not in name else 1.0)
     lora = LoraConfig(
-        r=4, target_modules=LORA_TARGETS["decoder"], exclude_modules=".*vision.*", modules_to_save=["score"],
+        r=4, target_modules=list(DECODER), exclude_modules=".*vision.*", modules_to_save=["score"],
         task_type=TaskType.SEQ_CLS,
     )  # fmt: skip
     wrapped = get_peft_model(model.float(), lora)
@@ -92,10 +92,10 @@ def row_by_row(model: nn.Module, rows: list[Ids]) -> Tensor:
     return torch.cat([model(input_ids=torch.tensor([row])).logits for row in rows])
 
 
-def packed(model: nn.Module, rows: list[Ids], batches: list[np.ndarray]) -> Tensor:
+def packed(model: nn.Module, rows: list[Ids], batches: list[np.ndarray], lane: int = 0) -> Tensor:
     found: list[Tensor] = [torch.empty(0)] * len(rows)
     for batch in batches:
-        logits = model(**build_pack([rows[number] for number in batch]).tensors()).logits
+        logits = model(**build_batch([rows[number] for number in batch], lane)).logits
         for number, logit in zip(batch, logits, strict=True):
             found[number] = logit
     return torch.stack(found)
@@ -112,8 +112,9 @@ def relative(left: Tensor, right: Tensor) -> float:
     return float((left - right).norm() / right.norm().clamp_min(1e-12))
 
 
-def encoded(rows: list[Ids], group: list[int] | None = None) -> Encoded:
-    return Encoded([(row,) for row in rows], np.array(group or [row[0] for row in rows], dtype=np.int64), causal=True)
+def encoded(rows: list[Ids], lane: int = 0) -> Encoded:
+    group = np.array([row[0] for row in rows], dtype=np.int64)
+    return Encoded([(row,) for row in rows], group, causal=True, lane=lane)
 
 
 tokens_of_a_row = st.lists(st.integers(1, 4), min_size=1, max_size=14).map(tuple)
@@ -121,12 +122,12 @@ tokens_of_a_row = st.lists(st.integers(1, 4), min_size=1, max_size=14).map(tuple
 rows_of_a_pack = st.lists(tokens_of_a_row, min_size=1, max_size=12)
 
 
-def check_exactness(model: nn.Module, rows: list[Ids], budget: int) -> None:
+def check_exactness(model: nn.Module, rows: list[Ids], budget: int, lane: int = 0) -> None:
     """Packs of at most `budget` tokens against every row alone: logits, and the gradients of LoRA and head."""
-    batches = trie_batches(encoded(rows), np.arange(len(rows)), budget)
+    batches = trie_batches(encoded(rows, lane), np.arange(len(rows)), budget)
     slow = row_by_row(model, rows)
     expected = gradients(model, slow)
-    fast = packed(model, rows, batches)
+    fast = packed(model, rows, batches, lane)
     found = gradients(model, fast)
     assert (fast - slow).abs().max() < 1e-5
     assert found.keys() == expected.keys()
@@ -139,11 +140,14 @@ SHARED = [(1, 2, 3, 1, 2, 3), (1, 2, 3, 1, 4), (1, 2, 3, 1, 2, 3), (1, 2), (2, 1
 """Equal rows, a row that another begins with, a row of one token, three roots, a path longer than the window."""
 
 
-@given(rows=rows_of_a_pack, budget=st.integers(14, 60))
-@example(rows=SHARED, budget=40)
-@settings(max_examples=25, deadline=None)
-def test_logits_and_gradients_are_those_of_the_row_alone(model: nn.Module, rows: list[Ids], budget: int) -> None:
-    check_exactness(model, rows, budget)
+@given(rows=rows_of_a_pack, budget=st.integers(14, 60), lane=st.sampled_from([0, 5, 15]))
+@example(rows=SHARED, budget=40, lane=0)
+@example(rows=SHARED, budget=40, lane=9)
+@settings(max_examples=30, deadline=None)
+def test_logits_and_gradients_are_those_of_the_row_alone(
+    model: nn.Module, rows: list[Ids], budget: int, lane: int
+) -> None:
+    check_exactness(model, rows, budget, lane)
 
 
 def test_exact_under_gradient_checkpointing(model: nn.Module) -> None:
@@ -159,29 +163,28 @@ def test_exact_under_gradient_checkpointing(model: nn.Module) -> None:
 
 def test_planted_errors_are_caught(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check above can fail: a mask that forgets the tree, one that is off by one, positions that do not restart."""
-    true_masks, true_tensors = attention.visible, packing.Pack.tensors
+    true_masks, true_batch = attention.visible, build_batch
     text = model.config.get_text_config()
     plants = {
-        "plain causal": lambda end, depth, window=None: true_masks(torch.full_like(end, len(end)), depth, window),
+        "plain causal": lambda end, depth, window=None: true_masks(torch.full_like(end, end.shape[1]), depth, window),
         "subtree too long": lambda end, depth, window=None: true_masks(end + 1, depth, window),
     }
     if "sliding_attention" in text.layer_types:
         plants["no window"] = lambda end, depth, window=None: true_masks(end, depth)
-        plants["window over places"] = lambda end, depth, window=None: true_masks(end, torch.arange(len(end)), window)
+        plants["window over places"] = lambda end, depth, window=None: true_masks(
+            end, torch.arange(end.shape[1])[None], window
+        )
     for plant in plants.values():
         monkeypatch.setattr(attention, "visible", plant)
         with pytest.raises(AssertionError):
             check_exactness(model, SHARED, 40)
     monkeypatch.setattr(attention, "visible", true_masks)
 
-    def running_on(pack: packing.Pack, device: str = "cpu") -> packing.Batch:
-        batch = true_tensors(pack, device)
-        return batch | {"position_ids": torch.arange(batch["input_ids"].shape[1])[None]}
+    def running_on(rows: list[Ids], lane: int = 0) -> packing.Batch:
+        batch = true_batch(rows, lane)
+        return batch | {"position_ids": torch.arange(batch["input_ids"].shape[1]).expand_as(batch["input_ids"])}
 
-    class Running(packing.Pack):
-        tensors = running_on
-
-    monkeypatch.setattr(packing, "Pack", Running)
+    monkeypatch.setitem(globals(), "build_batch", running_on)
     with pytest.raises(AssertionError):
         check_exactness(model, SHARED, 40)
 
@@ -193,13 +196,14 @@ def test_flex_attention_reads_the_same_tree(family: str) -> None:
     model = network(family, "flex_attention").eval()
     eager = network(family, "eager").eval()
     with torch.no_grad():
-        batches = trie_batches(encoded(SHARED), np.arange(len(SHARED)), 40)
-        assert (packed(model, SHARED, batches) - row_by_row(eager, SHARED)).abs().max() < 1e-5
+        for lane in (0, 9):
+            batches = trie_batches(encoded(SHARED, lane), np.arange(len(SHARED)), 40)
+            assert (packed(model, SHARED, batches, lane) - row_by_row(eager, SHARED)).abs().max() < 1e-5
 
 
 def test_an_unknown_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match="set the recipe's attention"):
-        attention.tree_masks(torch.tensor([1]), torch.tensor([0]), ["full_attention"], None, "paged", torch.float32)
+        attention.tree_masks(torch.tensor([[1]]), torch.tensor([[0]]), ["full_attention"], None, "paged", torch.float32)
 
 
 def test_half_precision_is_as_near_to_the_truth_as_padded_rows() -> None:
@@ -216,7 +220,7 @@ def test_four_bit_packs_are_exact(tmp_path: Path) -> None:
     wide = Qwen3Config(**(TINY | {"hidden_size": 64, "intermediate_size": 64}), num_key_value_heads=2, head_dim=32)
     torch.manual_seed(0)
     decoders.decoder_class(wide)(wide).save_pretrained(tmp_path)
-    recipe = Recipe("tiny", "qwen", quantisation="nf4", lora_rank=4)
+    recipe = Recipe("tiny", "qwen", "qwen3-0.6b", quantisation="nf4", lora_rank=4)
     model = decoders.decoder_class(wide).from_pretrained(
         tmp_path, quantization_config=models.quantisation(recipe), dtype=torch.float32
     )
@@ -248,7 +252,7 @@ def test_the_stock_trainer_trains_packs(tmp_path: Path) -> None:
     )  # fmt: skip
 
     def collate(numbers: list[int]) -> dict[str, Tensor]:
-        return build_pack([rows[number] for number in numbers]).tensors() | {"labels": label[numbers]}
+        return build_batch([rows[number] for number in numbers]) | {"labels": label[numbers]}
 
     Trainer(packs, options, data_collator=collate, train_dataset=list(range(4))).train()
     alone.train()
@@ -274,6 +278,24 @@ def test_a_trie_holds_each_distinct_prefix_once(rows: list[Ids], budget: int) ->
             ancestors = place[(place <= leaf) & (leaf < pack.end)]
             assert tuple(pack.ids[ancestors]) == row
             assert pack.depth[ancestors].tolist() == list(range(len(row)))
+
+
+@given(rows_of_a_pack, st.integers(14, 60), st.integers(1, 20))
+def test_lanes_keep_to_their_width_and_the_batch_to_its_budget(rows: list[Ids], budget: int, lane: int) -> None:
+    kind = encoded(rows, lane)
+    batches = trie_batches(kind, np.arange(len(rows)), budget)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(rows)))
+    for numbers in batches:
+        batch = build_batch([rows[number] for number in numbers], lane)
+        count, width = batch["input_ids"].shape
+        assert count * width == count_tokens(kind, numbers)
+        assert width <= max(lane, *(len(rows[number]) for number in numbers))
+        assert len(numbers) == 1 or count * width <= budget
+        ids, end, leaves = (batch[name].flatten().numpy() for name in ("input_ids", "end", "leaves"))
+        for number, leaf in zip(numbers, leaves, strict=True):
+            start, place = leaf // width * width, leaf % width
+            ancestors = [start + i for i in range(place + 1) if place < end[start + i]]
+            assert tuple(ids[ancestors]) == rows[number]
 
 
 def test_a_row_longer_than_a_pack_is_refused() -> None:

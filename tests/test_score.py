@@ -28,7 +28,7 @@ def run(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[paths
     models.load_tokenizer(gemma).save_pretrained(base)
     torch.manual_seed(0)
     config = Gemma3TextConfig(
-        vocab_size=262_144, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        vocab_size=262_144, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=64,
         intermediate_size=64, layer_types=["sliding_attention", "full_attention"], sliding_window=6,
     )  # fmt: skip
     Gemma3ForCausalLM(config).save_pretrained(base)
@@ -54,10 +54,11 @@ PAIRS = [
 ]  # fmt: skip
 
 
-def ask(shell: Shell, run: paths.Run, pairs: list[dict]) -> list[dict]:
+def ask(shell: Shell, run: paths.Run, pairs: list[dict], *options: str) -> list[dict]:
     text = "".join(json.dumps(pair) + "\n" for pair in pairs)
-    done = shell("python", "-m", "utils.score", "--run", run.name, "--task", "QC", input=text)
+    done = shell("python", "-m", "utils.score", "--run", run.name, "--task", "QC", *options, input=text)
     assert done.returncode == 0, done.stderr
+    assert f"{len(pairs)} rows in" in done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -71,3 +72,35 @@ def test_one_line_at_a_time_equals_all_at_once(run: paths.Run, shell: Shell) -> 
     for number in (1, 4):  # the second has an empty category
         alone = ask(shell, run, PAIRS[number : number + 1])[0]
         assert abs(alone["probability"] - together[number]["probability"]) < 1e-4
+
+
+def test_processes_share_the_rows(run: paths.Run, shell: Shell) -> None:
+    together, shared = ask(shell, run, PAIRS), ask(shell, run, PAIRS, "--ranks", "2")
+    assert [line["id"] for line in shared] == [line["id"] for line in together]
+    apart = [abs(one["probability"] - other["probability"]) for one, other in zip(shared, together, strict=True)]
+    assert max(apart) < 1e-4
+
+
+@pytest.mark.parametrize("kept", ["int8", "nf4"])
+def test_weights_of_few_bits_answer_nearly_the_same(run: paths.Run, shell: Shell, kept: str) -> None:
+    full, small = ask(shell, run, PAIRS), ask(shell, run, PAIRS, "--weights", kept)
+    apart = [abs(one["probability"] - other["probability"]) for one, other in zip(small, full, strict=True)]
+    assert 0 < max(apart) < 0.3
+
+
+def test_an_exported_fold_opens_as_the_stock_class(run: paths.Run, shell: Shell, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    options = ("--run", run.name, "--task", "QC", "--recipe", DECODER.name, "--fold", str(DECODER.folds[-1]))
+    done = shell("python", "-m", "utils.export", *options, str(tmp_path / "plain"))
+    assert done.returncode == 0, done.stderr
+    stock = AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").eval()
+    assert type(stock).__module__.startswith("transformers.")
+    place = run.final / "QC" / DECODER.name / f"fold{DECODER.folds[-1]}"
+    base = Path(settings.load(run).models) / DECODER.model
+    ours = models.load_scorer(DECODER, base, place)
+    ids = models.load_tokenizer(tmp_path / "plain")("red shoe", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        assert (stock(input_ids=ids).logits - ours(input_ids=ids).logits).abs().max() < 1e-5
+    refused = shell("python", "-m", "utils.export", "--run", run.name, "--task", "QI", str(tmp_path / "none"))
+    assert refused.returncode == 2 and "no final training" in refused.stderr

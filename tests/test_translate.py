@@ -4,12 +4,25 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
-from utils import lexicon, translate
+from utils import lexicon, seq2seq, translate
 from utils.paths import SOURCES
 from utils.schema import LANGUAGES
 from utils.text import normalise_query
 from utils.translate import Backend
+from utils.zoo import ZOO
 
 TABLE = pd.DataFrame(
     {"language": ["es", "es", "en", "ja", "es", "ja"], "query": ["rojo", "rojo", "red", "赤", "verde", ""]},
@@ -85,25 +98,96 @@ def test_the_embedded_glossary_helps_every_foreign_language() -> None:
     assert translate.open_backend("none").translate(["zapatos"], ["es"]) == ["zapatos"]
 
 
-def test_madlad_runs_on_its_true_class(tmp_path: Path) -> None:
-    """A tiny random T5 with a tokenizer of words: the real loading, batching by length and generation."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+WORDS = [
+    "<pad>",
+    "</s>",
+    "<unk>",
+    "<2en>",
+    "<s>",
+    "eng_Latn",
+    "spa_Latn",
+    "rojo",
+    "zapatos",
+    "de",
+    "mujer",
+    "red",
+    "shoes",
+]
+TEXTS = ["zapatos de mujer", "rojo", "zapatos", "rojo zapatos de mujer"]
 
-    words = ["<pad>", "</s>", "<unk>", "<2en>", "rojo", "zapatos", "de", "mujer", "red", "shoes"]
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(tmp_path)
-    torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=len(words), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0
+
+def write_translator(family: str, folder: Path) -> None:
+    """A tiny random network of the family's true class with a tokenizer of words."""
+    size = {"d_model": 16, "decoder_start_token_id": 1, "pad_token_id": 0, "eos_token_id": 1}
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing("$A </s>", "$A $B </s>", [("</s>", 1)])
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(1)
+    if family == "madlad":
+        config = T5Config(
+            vocab_size=len(WORDS), d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu",
+            tie_word_embeddings=False, **size,
+        )  # fmt: skip
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+    else:
+        config = M2M100Config(
+            vocab_size=len(WORDS), encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+            encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=128, bos_token_id=4, **size,
+        )  # fmt: skip
+        M2M100ForConditionalGeneration(config).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-3.3b"])
+def test_translators_run_on_their_true_class(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real loading and generation: what stands beside a text in its batch changes nothing, nor does a second device."""
+    write_translator(ZOO[name].family, tmp_path / name)
+    monkeypatch.setattr(seq2seq, "MAX_NEW", 4)
+    backend = translate.open_backend(name, str(tmp_path))
+    together = backend.translate(TEXTS, ["es"] * 4)
+    alone = [backend.translate([text], ["es"])[0] for text in TEXTS]
+    assert together == alone and any(together) and backend.version == f"{name}, transformers"
+    monkeypatch.setattr(seq2seq, "devices", lambda: ["cpu", "cpu"])
+    monkeypatch.setattr(seq2seq, "TOKENS", 4)
+    assert translate.open_backend(name, str(tmp_path)).translate(TEXTS, ["es"] * 4) == together
+
+
+def test_a_converted_folder_answers_as_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CTranslate2 in float32 writes what transformers writes."""
+    from ctranslate2.converters import TransformersConverter
+
+    name = "madlad400-3b-mt"
+    write_translator("madlad", tmp_path / "plain" / name)
+    monkeypatch.setattr(seq2seq, "MAX_NEW", 4)
+    expected = translate.open_backend(name, str(tmp_path / "plain")).translate(TEXTS, ["es"] * 4)
+    TransformersConverter(
+        str(tmp_path / "plain" / name), copy_files=["tokenizer.json", "tokenizer_config.json"]
+    ).convert(str(tmp_path / "fast" / name))
+    backend = translate.open_backend(name, str(tmp_path / "fast"))
+    assert backend.version == f"{name}, ctranslate2"
+    assert backend.translate(TEXTS, ["es"] * 4) == expected
+
+
+def test_the_error_of_any_device_is_raised() -> None:
+    def fail(sources: list[list[str]]) -> list[list[str]]:
+        raise RuntimeError("device lost")
+
+    with pytest.raises(RuntimeError, match="device lost"):
+        seq2seq._share_out([["a"]] * 9, [lambda sources: sources, fail, fail])
+
+
+def test_what_the_first_leaves_as_it_was_is_asked_of_the_second(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    table = pd.DataFrame(
+        {"language": ["es", "ja", "en", "es", "es"], "query": ["rojos", "赤い", "red", "verdes", "rojos"]}
     )
-    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
-    backend = translate.madlad_backend(tmp_path, "tiny", tokens=8, max_new=4)
-    texts = ["zapatos de mujer", "rojo", "zapatos", "rojo zapatos de mujer"]
-    together = backend.translate(texts, ["es"] * 4)
-    alone = [backend.translate([text], ["es"])[0] for text in texts]
-    assert together == alone and all(isinstance(text, str) for text in together) and backend.name == "madlad"
+    first = Backend("first", "1", lambda texts, languages: ["green" if text == "verdes" else text for text in texts])
+    second = Backend(
+        "second", "1", lambda texts, languages: ["red ones" if text == "rojos" else text for text in texts]
+    )
+    english, _ = translate.translate(table, first, path, bar=False)
+    mended, counts = translate.mend(table, english, second, path, bar=False)
+    assert mended.tolist() == ["red ones", "赤い", "red", "green", "red ones"]
+    assert counts == {"retried": 2, "mended": 1}
+    assert translate.mend(table, english, None, path)[1] == {"retried": 0, "mended": 0}

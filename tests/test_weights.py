@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils import models, packages, weights
+from utils import models, packages, rehearsal, shapes, weights
 from utils.recipe import Recipe
 from utils.weights import WeightsError
 
@@ -70,10 +70,51 @@ def test_both_are_within_the_rule_and_larger_ones_are_refused(e5: Path, gemma: P
 
 
 def test_missing_weights_name_the_command_that_gets_them() -> None:
-    with pytest.raises(WeightsError, match="hf download google/gemma-3-12b-pt"):
+    with pytest.raises(
+        WeightsError, match=r"accept its licence \(Gemma .* hf auth login && hf download google/gemma-3-12b-pt"
+    ):
         weights.resolve("gemma-3-12b")
-    with pytest.raises(WeightsError, match="not in the zoo; add a line to ZOO"):
+    with pytest.raises(WeightsError, match=r"; run: hf download Qwen/Qwen3-14B-Base$"):
+        weights.resolve("qwen3-14b")
+    with pytest.raises(WeightsError, match=r"not in the zoo; add a line to ZOO in utils/zoo\.py"):
         weights.resolve("my-model")
+
+
+def test_of_a_multimodal_checkpoint_the_text_model_alone_is_read_and_adapted(gemma: Path, tmp_path: Path) -> None:
+    """Both layouts that such checkpoints have; every number of the text model is the checkpoint's."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModel, Gemma3Config, Gemma3ForConditionalGeneration
+
+    config = shapes.tiny("gemma-3-12b")
+    config.vocab_size = 300
+    whole = Gemma3Config(text_config=config.to_dict(), vision_config=rehearsal.EYE.to_dict(), mm_tokens_per_image=4)
+    Gemma3ForConditionalGeneration(whole).save_pretrained(tmp_path)
+    models.load_tokenizer(gemma).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    ids = torch.arange(5, 30)[None]
+    expected = AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids).last_hidden_state
+    recipe = Recipe("tiny", "gemma", "gemma-3-12b", pooling="last", lora_rank=4)
+    older = {name.replace("model.language_model.", "language_model.model."): value for name, value in tensors.items()}
+    newer = {name.replace("language_model.model.", "model.language_model."): value for name, value in tensors.items()}
+    for layout in (older, newer):
+        save_file(layout, file, metadata={"format": "pt"})
+        network = models.load_network(recipe, tmp_path)
+        assert type(network).__name__ == "Gemma3TextForSequenceClassification"
+        assert (network.eval().model(input_ids=ids).last_hidden_state - expected).abs().max() < 1e-6
+        adapted = models.make_trainable(network, recipe)
+        names = [name for name, value in adapted.named_parameters() if value.requires_grad]
+        assert len(names) == 2 * 2 * 7 + 1 and not [name for name in names if "vision" in name]
+
+
+def test_lora_leaves_other_towers_as_they_are() -> None:
+    from transformers import Gemma3Config, Gemma3ForSequenceClassification
+
+    config = Gemma3Config(text_config=shapes.tiny("gemma-3-12b").to_dict(), vision_config=rehearsal.EYE.to_dict())
+    recipe = Recipe("tiny", "gemma", "gemma-3-12b", pooling="last", lora_rank=4)
+    adapted = models.make_trainable(Gemma3ForSequenceClassification(config), recipe)
+    names = [name for name, value in adapted.named_parameters() if value.requires_grad]
+    assert len(names) == 2 * 2 * 7 + 1 and all("language_model" in name or "score" in name for name in names)
 
 
 def test_a_given_folder_comes_first(tmp_path: Path) -> None:

@@ -10,33 +10,34 @@ FULL, SLIDING = "full_attention", "sliding_attention"  # the names of transforme
 
 
 def visible(end: Tensor, depth: Tensor, window: int | None = None) -> Tensor:
-    """`[tokens, tokens]`: whether token j (row) sees token i (column), its ancestor or itself.
+    """`[lanes, width, width]`: whether token j (row) of a trie sees token i (column), its ancestor or itself.
 
     In depth-first order the descendants of i are those up to `end[i]`, so j sees i when `i <= j < end[i]`; a
-    layer with a window sees only ancestors fewer than `window` steps up the path.
+    layer with a window sees only ancestors fewer than `window` steps up the path. `end` and `depth` are `[lanes, width]`.
     """
-    place = torch.arange(len(end), device=end.device)
-    seen = (place[None, :] <= place[:, None]) & (place[:, None] < end[None, :])
-    return seen if window is None else seen & (depth[:, None] - depth[None, :] < window)
+    place = torch.arange(end.shape[1], device=end.device)
+    seen = (place[None, :] <= place[:, None]) & (place[:, None] < end[:, None, :])
+    return seen if window is None else seen & (depth[:, :, None] - depth[:, None, :] < window)
 
 
 def _blocks(end: Tensor, depth: Tensor, window: int | None) -> Any:
     """The same as blocks for FlexAttention (Dong et al. 2024, arXiv 2412.05496): empty blocks are not computed."""
     from torch.nn.attention.flex_attention import create_block_mask
 
-    def seen(batch: Tensor, head: Tensor, j: Tensor, i: Tensor) -> Tensor:
-        ancestor = (i <= j) & (j < end[i])
-        return ancestor if window is None else ancestor & (depth[j] - depth[i] < window)
+    def seen(lane: Tensor, head: Tensor, j: Tensor, i: Tensor) -> Tensor:
+        ancestor = (i <= j) & (j < end[lane, i])
+        return ancestor if window is None else ancestor & (depth[lane, j] - depth[lane, i] < window)
 
-    return create_block_mask(seen, None, None, len(end), len(end), device=str(end.device))
+    lanes, width = end.shape
+    return create_block_mask(seen, lanes, None, width, width, device=str(end.device))
 
 
 def tree_masks(
     end: Tensor, depth: Tensor, layer_types: list[str], window: int | None, kernel: str, dtype: torch.dtype
 ) -> Mapping[str, Any]:
-    """Layer type -> mask of one trie, in the form that `kernel` takes: `sdpa`, `eager` or `flex_attention`.
+    """Layer type -> mask of tries `[lanes, width]`, in the form that `kernel` takes: `sdpa`, `eager` or `flex_attention`.
 
-    `sdpa` gets booleans `[1, 1, tokens, tokens]`, `eager` numbers to add, `flex_attention` a block mask. Raises
+    `sdpa` gets booleans `[lanes, 1, width, width]`, `eager` numbers to add, `flex_attention` a block mask. Raises
     ValueError for any other kernel, as it would read the mask in its own way.
     """
     masks: dict[str, Any] = {}
@@ -45,7 +46,7 @@ def tree_masks(
         if kernel == "flex_attention":
             masks[layer_type] = _blocks(end, depth, reach)
             continue
-        seen = visible(end, depth, reach)[None, None]
+        seen = visible(end, depth, reach)[:, None]
         if kernel == "sdpa":
             masks[layer_type] = seen
         elif kernel == "eager":

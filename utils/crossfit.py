@@ -12,7 +12,7 @@ from utils import folds
 from utils.blend import average_folds
 from utils.data import cap_queries, read_table, table_hash, tasks_of, write_table
 from utils.files import write_json
-from utils.fitting import DONE, Bench, Tables, fit_baseline, fit_network
+from utils.fitting import DONE, ENGINE, Bench, Tables, fit_anywhere, fit_baseline
 from utils.paths import Run
 from utils.recipe import Recipe, facts, fingerprint, save
 from utils.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS, SISTER
@@ -75,7 +75,7 @@ def _fit_fold(recipe: Recipe, question: Question, fold: int, folder: Path, tag: 
     if recipe.kind == "classifier":
         sister = _sister_rows(recipe, question, judges) if recipe.sister_rows else None
         title = f"{recipe.name} {question.task} fold {fold}"
-        answers, told = fit_network(recipe, question.task, teachers, sister, tables, folder, title, tag, bench)
+        answers, told = fit_anywhere(recipe, question.task, teachers, sister, tables, folder, title, tag, bench)
     else:
         answers, told = fit_baseline(recipe, teachers, tables, bench)
     told |= {"seconds": time.monotonic() - start, "teachers": len(teachers), "judges": len(judges)}
@@ -89,6 +89,19 @@ def _fit_fold(recipe: Recipe, question: Question, fold: int, folder: Path, tag: 
     ]
     for file in spent:
         file.unlink()  # the tables stand for the fold now
+
+
+def _gather_engines(folder: Path) -> None:
+    """`engine.json` beside the recipe: what each of its trainings ran on (the ids stand in the folds' own)."""
+    told = {str(path.parent.relative_to(folder)): facts(path) for path in sorted(folder.glob(f"fold*/**/{ENGINE}"))}
+    if told:
+        last = next(reversed(told.values()))
+        trainings = {
+            name: {k: v for k, v in one.items() if k not in ("ids_by_rank", "config")} for name, one in told.items()
+        }
+        write_json(
+            folder / ENGINE, {k: last[k] for k in ("engine", "zero_stage", "world_size")} | {"trainings": trainings}
+        )
 
 
 def fit_recipe(recipe: Recipe, question: Question, folder: Path, bench: Bench, keep: bool = False) -> pd.DataFrame:
@@ -111,6 +124,7 @@ def fit_recipe(recipe: Recipe, question: Question, folder: Path, bench: Bench, k
         else:
             _fit_fold(recipe, question, fold, place, tag, bench, keep)
     save(recipe, folder / "recipe.json", task=question.task, fingerprint=tag)
+    _gather_engines(folder)
     found = {name: [read_table(folder / f"fold{fold}" / f"{name}.parquet") for fold in recipe.folds] for name in tables}
     for name, parts in found.items():
         whole = pd.concat(parts, ignore_index=True) if name == "oof" else average_folds(parts)

@@ -12,14 +12,14 @@ from utils.attention import tree_masks
 
 
 class _ReadsTries:
-    """Mixed into a stock `*ForSequenceClassification`: given `leaves`, it reads one trie, else it is the stock class."""
+    """Mixed into a stock `*ForSequenceClassification`: given `leaves`, it reads tries, else it is the stock class."""
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Any = None, position_ids: Tensor | None = None,
         end: Tensor | None = None, leaves: Tensor | None = None, labels: Tensor | None = None, weights: Tensor | None = None,
         **options: Any,
     ) -> SequenceClassifierOutput:  # fmt: skip
-        """Logits `[rows, 2]` of the rows that end at `leaves` `[rows]` of a trie `input_ids, position_ids, end` `[1, tokens]`.
+        """Logits `[rows, 2]` of the rows that end at `leaves` `[rows]` of tries `input_ids, position_ids, end` `[lanes, width]`.
 
         With `labels` `[rows]` the loss too: the cross-entropies weighted by `weights` `[rows]`, else their mean.
         """
@@ -29,9 +29,9 @@ class _ReadsTries:
             )
         text = self.config.get_text_config()
         window = getattr(text, "sliding_window", None)
-        masks = tree_masks(end[0], position_ids[0], text.layer_types, window, text._attn_implementation, self.dtype)
+        masks = tree_masks(end, position_ids, text.layer_types, window, text._attn_implementation, self.dtype)
         found = self.model(input_ids, attention_mask=masks, position_ids=position_ids, use_cache=False)
-        logits = self.score(found.last_hidden_state[0, leaves])
+        logits = self.score(found.last_hidden_state.flatten(0, 1)[leaves])
         loss = None
         if labels is not None:
             each = cross_entropy(logits.float(), labels, reduction="none")

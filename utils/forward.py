@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from utils.encoders import EncoderClassifier
 from utils.models import plain
-from utils.packing import Rows, build_pack, like_length, pad
+from utils.packing import Rows, build_batch, like_length, pad
 from utils.tokens import Encoded, Ids
 
 CHECKED = 8  # rows on which packs are held against rows alone
@@ -62,6 +62,6 @@ def logits(model: nn.Module, encoded: Encoded, chosen: Rows, pad_id: int, tokens
     place = next(model.parameters()).device
     sequences = [row[0] for row in rows]
     if encoded.causal:
-        return model(**build_pack(sequences).tensors(place)).logits.float()
+        return model(**build_batch(sequences, encoded.lane, place)).logits.float()
     inputs = {key: value.to(place) for key, value in pad(sequences, pad_id).items()}
     return model(**inputs).logits.float()

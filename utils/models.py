@@ -1,12 +1,14 @@
 """A recipe -> its tokenizer and its network with a 2-way head; what was trained of it -> safetensors and back."""
 
+import contextlib
 import logging
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
@@ -15,6 +17,7 @@ from utils.decoders import decoder_class
 from utils.encoders import EncoderClassifier
 from utils.recipe import Recipe
 from utils.weights import check_size, count_parameters
+from utils.zoo import OTHER_TOWERS, ZOO
 
 # A missing 4-bit kernel of the CPU and a bar for every loaded tensor are no news to anybody.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -24,10 +27,8 @@ transformers_logging.disable_progress_bar()
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model  # noqa: E402 - imports bitsandbytes, which speaks at once
 
 ENCODERS = ("bert", "xlm-roberta", "roberta", "deberta-v2")
-LORA_TARGETS = {  # every linear layer of a block, by the names that the family gives them
-    "encoder": ["query", "key", "value", "dense"],
-    "decoder": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-}
+# A decoder's weights inside of a multimodal checkpoint, in its older and its newer layout -> those of the text model alone.
+TEXT_WEIGHTS = {r"^language_model\.model\.": "model.", r"^model\.language_model\.": "model."}
 TRAINED = "trained.safetensors"
 ADAPTER = "adapter_model.safetensors"
 
@@ -51,20 +52,38 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _dtype(recipe: Recipe) -> torch.dtype:
-    return torch.bfloat16 if recipe.precision == "bfloat16" and torch.cuda.is_available() else torch.float32
+def weights_dtype(recipe: Recipe) -> torch.dtype:
+    """What the weights are kept in. Those that are all trained stay in 32 bits, unless DeepSpeed keeps a copy of them so."""
+    half = recipe.precision == "bfloat16" and (recipe.tuning == "lora" or recipe.zero_stage > 0)
+    return torch.bfloat16 if half else torch.float32
+
+
+def autocast(recipe: Recipe) -> contextlib.AbstractContextManager:
+    """What a forward pass is computed in."""
+    if recipe.precision == "bfloat16":
+        return torch.autocast(device().type, torch.bfloat16)
+    return contextlib.nullcontext()
 
 
 def load_network(recipe: Recipe, folder: Path) -> nn.Module:
-    """The pretrained network with a fresh head, drawn from the recipe's seed; the 15-billion rule is checked first."""
+    """The pretrained network with a fresh head, drawn from the recipe's seed; the 15-billion rule is checked first.
+
+    Of a multimodal decoder the text model alone is built and read: no other tower takes memory.
+    """
     check_size(recipe.model, count_parameters(folder))
     torch.manual_seed(recipe.seed)
     if is_encoder(folder):
-        encoder = AutoModel.from_pretrained(folder, dtype=_dtype(recipe), use_safetensors=True, add_pooling_layer=False)
+        encoder = AutoModel.from_pretrained(
+            folder, dtype=weights_dtype(recipe), use_safetensors=True, add_pooling_layer=False
+        )
         return EncoderClassifier(encoder, recipe.pooling)
-    model = decoder_class(AutoConfig.from_pretrained(folder)).from_pretrained(
-        folder, num_labels=2, dtype=_dtype(recipe), use_safetensors=True, quantization_config=quantisation(recipe),
-        attn_implementation=recipe.attention,
+    whole = AutoConfig.from_pretrained(folder)
+    config = whole.get_text_config()
+    renamed: dict[str, Any] = {} if config is whole else {"key_mapping": TEXT_WEIGHTS}
+    config.num_labels = 2
+    model = decoder_class(config).from_pretrained(
+        folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, quantization_config=quantisation(recipe),
+        attn_implementation=recipe.attention, **renamed,
     )  # fmt: skip
     model.config.pad_token_id = load_tokenizer(folder).pad_token_id
     model.config.use_cache = False
@@ -72,14 +91,16 @@ def load_network(recipe: Recipe, folder: Path) -> nn.Module:
 
 
 def quantisation(recipe: Recipe) -> QuantizationConfigMixin | None:
-    """4-bit NF4 with double quantisation (Dettmers et al. 2023, arXiv 2305.14314, section 3), or None."""
+    """4-bit NF4 with double quantisation (Dettmers et al. 2023, arXiv 2305.14314, section 3), 8 bits, or None."""
     if recipe.quantisation == "none":
         return None
+    if recipe.quantisation == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=_dtype(recipe),
+        bnb_4bit_compute_dtype=weights_dtype(recipe),
     )
 
 
@@ -95,11 +116,10 @@ def make_trainable(model: nn.Module, recipe: Recipe, start: Path | None = None) 
     if recipe.tuning == "lora":
         if start is not None:
             return PeftModel.from_pretrained(model, start, is_trainable=True)
-        kind = "encoder" if isinstance(model, EncoderClassifier) else "decoder"
-        task = None if kind == "encoder" else TaskType.SEQ_CLS
+        task = None if isinstance(model, EncoderClassifier) else TaskType.SEQ_CLS
         config = LoraConfig(
-            r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout,
-            target_modules=LORA_TARGETS[kind], modules_to_save=["score"], task_type=task,
+            r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout, modules_to_save=["score"],
+            target_modules=list(ZOO[recipe.model].targets), exclude_modules=OTHER_TOWERS, task_type=task,
         )  # fmt: skip
         torch.manual_seed(recipe.seed)
         return get_peft_model(model, config)
@@ -116,21 +136,28 @@ def plain(model: nn.Module) -> nn.Module:
     return model.base_model.model if isinstance(model, PeftModel) else model
 
 
-def save_trained(model: nn.Module, folder: Path) -> None:
-    """Write the trained part as safetensors: a plain peft adapter (head included), or the trained tensors alone."""
+def save_trained(model: nn.Module, folder: Path, values: dict[str, Tensor] | None = None) -> None:
+    """Write what was trained as safetensors: a plain peft adapter (head included), or the trained tensors alone.
+
+    `values` are what the engine tells of the model's trained parameters, where the model itself holds parts of them only.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if values is None:
+        values = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
     if isinstance(model, PeftModel):
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=values, save_embedding_layers=False)
     else:
-        save_file(
-            {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}, folder / TRAINED
-        )
+        save_file(values, folder / TRAINED)
 
 
 def load_trained(model: nn.Module, folder: Path) -> nn.Module:
-    """Put what `save_trained` wrote into a network fresh from `load_network`; an adapter is merged, for speed."""
+    """Put what `save_trained` wrote into a network fresh from `load_network`.
+
+    An adapter is merged, for speed, but into weights of few bits, which would round it away.
+    """
     if (folder / ADAPTER).exists():
-        return PeftModel.from_pretrained(model, folder).merge_and_unload()
+        adapted = PeftModel.from_pretrained(model, folder)
+        return adapted if getattr(model, "is_quantized", False) else adapted.merge_and_unload()
     tensors = load_file(folder / TRAINED)
     unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
     if unknown:

@@ -4,10 +4,12 @@ A decoder's state at a token hangs on the tokens before it alone. So rows that b
 as a trie, depth first, each distinct prefix once. A token's position id is its depth, and it sees its ancestors only
 (`utils.attention`). Every row's logit, read at its last token, and every gradient are those of the row alone. This holds
 without dropout only: under dropout the rows of a trie would share one draw for their common prefix.
+Attention compares every token of a trie with every other, so a large batch is several narrow tries side by side: its lanes.
 """
 
+import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +32,6 @@ class Pack:
     depth: NDArray[np.int64]  # [tokens] distance from the root: the position id
     end: NDArray[np.int64]  # [tokens] where the token's subtree ends
     leaves: NDArray[np.int64]  # [rows] where each row's last token stands, in the order the rows were given
-
-    def tensors(self, device: torch.device | str = "cpu") -> Batch:
-        """The arguments of a packed forward pass: `[1, tokens]` each, `leaves` `[rows]`."""
-        found = {"input_ids": self.ids, "position_ids": self.depth, "end": self.end}
-        batch = {name: torch.from_numpy(array)[None].to(device) for name, array in found.items()}
-        return batch | {"leaves": torch.from_numpy(self.leaves).to(device)}
 
 
 def shared(left: Ids, right: Ids) -> int:
@@ -74,41 +70,115 @@ def build_pack(rows: Sequence[Ids]) -> Pack:
     return Pack(np.array(ids, dtype=np.int64), np.array(depth, dtype=np.int64), end[: len(ids)], leaves)
 
 
-def _lexicographic(encoded: Encoded, chosen: Rows) -> tuple[list[int], list[int]]:
+def build_batch(rows: Sequence[Ids], lane: int = 0, device: torch.device | str = "cpu") -> Batch:
+    """Rows as tries of at most `lane` tokens (0 = one) side by side: the arguments of one packed forward pass.
+
+    `input_ids, position_ids, end` `[lanes, width]`, padded with tokens that see themselves alone; `leaves` `[rows]` says
+    where, counted through all lanes, each row's last token stands, in the order the rows were given.
+    """
+    lanes = _lanes(rows, range(len(rows)), lane)
+    packs = [build_pack([rows[number] for number in numbers]) for numbers in lanes]
+    width = max(len(pack.ids) for pack in packs)
+    ids, depth = (np.zeros((len(packs), width), dtype=np.int64) for _ in range(2))
+    end = np.tile(np.arange(1, width + 1), (len(packs), 1))
+    leaves = np.empty(len(rows), dtype=np.int64)
+    for place, (pack, numbers) in enumerate(zip(packs, lanes, strict=True)):
+        size = len(pack.ids)
+        ids[place, :size], depth[place, :size], end[place, :size] = pack.ids, pack.depth, pack.end
+        leaves[numbers] = place * width + pack.leaves
+    arrays = {"input_ids": ids, "position_ids": depth, "end": end, "leaves": leaves}
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+def _lexicographic(rows: Sequence[Ids], chosen: Iterable[int]) -> tuple[list[int], list[int]]:
     """The chosen rows in lexicographic order, and the tokens that each adds to those before it."""
-    order = sorted(chosen.tolist(), key=encoded.rows.__getitem__)
+    order = sorted(chosen, key=rows.__getitem__)
     costs, before = [], ()
     for number in order:
-        row = encoded.rows[number][0]
-        costs.append(len(row) - shared(before, row))
-        before = row
+        costs.append(len(rows[number]) - shared(before, rows[number]))
+        before = rows[number]
     return order, costs
 
 
-def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
-    """Cut the chosen rows, in lexicographic order, into tries of at most `tokens` tokens.
+FILLED = 15 / 16  # of a trie's size that is dealt out beforehand; repeated ancestors take the rest
 
-    The tries are of about one size, as many as are needed. Where a cut falls into a subtree, the next trie repeats its
-    ancestors. Raises ValueError where one row alone is longer.
+
+def _cut(rows: Sequence[Ids], order: list[int], costs: list[int], tokens: int) -> list[list[int]]:
+    """Cut rows in lexicographic order into tries of at most `tokens` tokens, as many as are needed and of about one size.
+
+    Where a cut falls into a subtree, the next trie repeats its ancestors. A row that is longer stands alone.
     """
-    order, costs = _lexicographic(encoded, chosen)
-    enough = sum(costs) / max(1, -(-sum(costs) // tokens))
-    found: list[Rows] = []
-    batch: list[int] = []
-    used = 0
+    enough = sum(costs) / max(1, math.ceil(sum(costs) / (tokens * FILLED)))
+    found: list[list[int]] = []
+    used = done = 0
     for number, cost in zip(order, costs, strict=True):
-        row = encoded.rows[number][0]
-        if batch and (used >= enough or used + cost > tokens):
-            found.append(np.array(batch, dtype=np.int64))
-            batch, used = [], 0
-        cost = cost if batch else len(row)
-        if cost > tokens:
-            raise ValueError(
-                f"a row of {len(row)} tokens is longer than a pack of {tokens}; raise pack_tokens and score_tokens"
-            )
-        batch.append(number)
+        done += cost
+        if not found or done - cost / 2 > len(found) * enough or used + cost > tokens:
+            found.append([])
+            used, cost = 0, len(rows[number])
+        found[-1].append(number)
         used += cost
-    return [*found, np.array(batch, dtype=np.int64)] if batch else found
+    return found
+
+
+def _lanes(rows: Sequence[Ids], chosen: Iterable[int], lane: int) -> list[list[int]]:
+    """The tries that chosen rows stand in, side by side; one for all where `lane` is 0."""
+    order, costs = _lexicographic(rows, chosen)
+    return _cut(rows, order, costs, lane) if lane else [order]
+
+
+def _area(encoded: Encoded, batch: Rows) -> int:
+    """Tokens that a batch of tries computes: its lanes times the widest of them."""
+    rows = _Sequences(encoded)
+    lanes = _lanes(rows, batch.tolist(), encoded.lane)
+    return len(lanes) * max(sum(_lexicographic(rows, numbers)[1]) for numbers in lanes)
+
+
+class _Sequences(Sequence[Ids]):
+    """The one sequence of each row."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.rows = encoded.rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> Ids:
+        return self.rows[number][0]
+
+
+LEEWAY = 7 / 8  # of a budget that is filled before lanes are evened out
+
+
+def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
+    """Cut the chosen rows, in lexicographic order, into batches of at most `tokens` tokens, repeated ancestors and all.
+
+    The batches are of about one size, as many as are needed. Raises ValueError where one row alone is longer.
+    """
+    rows = _Sequences(encoded)
+    order, costs = _lexicographic(rows, chosen.tolist())
+    longest = int(encoded.lengths[chosen].max(initial=0))
+    if longest > tokens:
+        raise ValueError(
+            f"a row of {longest} tokens is longer than a pack of {tokens}; raise pack_tokens and score_tokens"
+        )
+    narrow = 0 < encoded.lane < tokens
+    queue = [
+        np.array(batch, dtype=np.int64)
+        for batch in _cut(rows, order, costs, int(tokens * LEEWAY) if narrow else tokens)
+    ]
+    found: list[Rows] = []
+    for batch in queue:
+        found += _fitting(encoded, batch, tokens) if narrow else [batch]
+    return found
+
+
+def _fitting(encoded: Encoded, batch: Rows, tokens: int) -> list[Rows]:
+    """The batch, or its halves where uneven lanes make it too large."""
+    if len(batch) == 1 or _area(encoded, batch) <= tokens:
+        return [batch]
+    half = len(batch) // 2
+    return _fitting(encoded, batch[:half], tokens) + _fitting(encoded, batch[half:], tokens)
 
 
 def like_length(lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
@@ -129,10 +199,25 @@ def batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
     return [chosen[batch] for batch in like_length(encoded.lengths[chosen], tokens)]
 
 
+def spread(batches: list[Rows], parts: int) -> list[Rows]:
+    """Halve the largest batches until their number is a multiple of `parts`, so that so many processes all have work.
+
+    A part of a trie is a trie; where too few rows are left to halve, the number is smaller.
+    """
+    batches = list(batches)
+    while len(batches) % parts:
+        largest = max(range(len(batches)), key=lambda place: len(batches[place]))
+        rows = batches[largest]
+        if len(rows) < 2:
+            break
+        batches[largest : largest + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+    return batches
+
+
 def count_tokens(encoded: Encoded, batch: Rows) -> int:
-    """Tokens that one forward pass over a batch computes: of its trie, or padded to the longest row."""
+    """Tokens that one forward pass over a batch computes: of its lanes, or padded to the longest row."""
     if encoded.causal:
-        return sum(_lexicographic(encoded, batch)[1])
+        return _area(encoded, batch)
     if len(encoded.rows[0]) == 2:  # of towers each distinct part is computed once
         return sum(map(len, {ids for number in batch for ids in encoded.rows[number]}))
     return int(encoded.lengths[batch].max()) * len(batch)
@@ -194,13 +279,13 @@ def fill_steps(order: Rows, group: NDArray[np.int64], size: int, cap: int) -> li
     return steps
 
 
-def training_steps(encoded: Encoded, recipe: Recipe) -> list[list[Rows]]:
+def training_steps(encoded: Encoded, recipe: Recipe, parts: int = 1) -> list[list[Rows]]:
     """The whole run laid out beforehand: optimizer steps, each a list of micro-batches of row numbers.
 
     Every epoch deals all rows anew from the recipe's seed, each once; the last may be a part of an epoch. At most
     `share_rows` rows that begin alike come into one step: fewer tokens than rows dealt singly, and yet a step is not one
-    query or one category only. Laid out so, an interrupted run goes on at a step's number, and several processes share a
-    step by taking its micro-batches in turn.
+    query or one category only. Laid out so, an interrupted run goes on at a step's number, and `parts` processes share a
+    step by taking its micro-batches in turn; how many they are changes no step's rows.
     """
     rng = np.random.default_rng(recipe.seed)
     steps: list[list[Rows]] = []
@@ -209,6 +294,6 @@ def training_steps(encoded: Encoded, recipe: Recipe) -> list[list[Rows]]:
         order = deal(encoded.group, recipe.share_rows, rng)
         for rows in fill_steps(order, encoded.group, recipe.batch_rows, recipe.share_rows):
             if left > 0:
-                steps.append(batches(encoded, rows[:left], recipe.pack_tokens))
+                steps.append(spread(batches(encoded, rows[:left], recipe.pack_tokens), parts))
                 left -= len(rows)
     return steps

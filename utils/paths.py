@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RAW = ROOT / "data" / "raw"
 SOURCES = ROOT / "data" / "sample"
 SAMPLE = ROOT / "data" / "generated" / "sample"
+REHEARSAL = ROOT / "data" / "generated" / "rehearsal"
 WEIGHTS = ROOT / "data" / "weights"
 TRANSLATIONS = ROOT / "data" / "cache" / "translations.sqlite"
 TOKENS = ROOT / "data" / "cache" / "tokens"

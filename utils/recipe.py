@@ -20,7 +20,7 @@ class Recipe:
 
     name: str
     family: str  # baseline | xlm-r | qwen | gemma
-    model: str = ""  # a name of `weights.ZOO`; empty for a baseline without weights
+    model: str = ""  # a name of `zoo.ZOO`; empty for a baseline without weights
     kind: str = "classifier"  # classifier | constant | tfidf | overlap | zeroshot
     scheme: Scheme = "strict"  # which rows may teach
     folds: tuple[int, ...] = (0,)  # the folds that are trained and judged
@@ -46,12 +46,14 @@ class Recipe:
     batch_rows: int = 32  # rows of one optimizer step, over all processes
     share_rows: int = 1  # at most so many rows that begin alike in one step; 1 = rows dealt singly
     pack_tokens: int = 2048  # tokens that go through the network at once: of a trie, or padded
+    lane_tokens: int = 0  # a decoder's pack is tries of at most so many, side by side; 0 = one trie
     score_tokens: int = 4096  # the same for scoring; halved where the memory does not hold them
     attention: str = "sdpa"  # sdpa | eager | flex_attention (decoders)
-    precision: str = "float32"  # float32 | bfloat16 (where the hardware has it)
-    quantisation: str = "none"  # none | nf4
+    precision: str = "float32"  # float32 | bfloat16
+    quantisation: str = "none"  # none | nf4 | int8 (scoring)
     checkpointing: bool = False
-    zero_stage: int = 0  # DeepSpeed ZeRO stage; 0 = no DeepSpeed
+    zero_stage: int = 0  # DeepSpeed ZeRO stage, 2 or 3; 0 = no DeepSpeed
+    offload: bool = False  # with ZeRO: optimizer state (and with stage 3 the weights) wait in the host's memory
     seed: int = 2025
 
     def with_(self, **changes: Any) -> "Recipe":

@@ -5,6 +5,7 @@ python -m utils.road [--profile ...] [--data DIR] ...      (./run_all.sh does th
 
 import argparse
 import re
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import data, leaderboard, paths, profiles, report, sample, settings, weights
+from utils import data, leaderboard, paths, plan, profiles, rehearsal, report, sample, seq2seq, settings, weights
 from utils.schema import TASK_NAMES
+from utils.zoo import ZOO
 
 DONE, FAILED, REFUSED = 0, 1, 2
 LARGE_GPU = 70e9  # bytes of memory from which on the a100 profile is chosen by itself
@@ -38,9 +40,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--run", metavar="NAME", help="name of the run (default: the profile)")
     parser.add_argument("--rows", type=int, default=-1, metavar="N", help="at most N training rows a task; 0 = all")
     parser.add_argument("--models", default="", metavar="DIR", help="a folder of local weights, looked into first")
+    parser.add_argument("--hosts", default="", metavar="A,B", help="machines that train together, this one first")
+    parser.add_argument(
+        "--shell", default="ssh", metavar="CMD", help="runs a command on another machine (default: ssh)"
+    )
     steps = parser.add_mutually_exclusive_group()
     steps.add_argument("--from", dest="first", metavar="NN", help="start at notebook NN (01 ... 07)")
     steps.add_argument("--only", metavar="NN", help="run notebook NN alone")
+    parser.add_argument("--plan", action="store_true", help="print what each step will cost, and run nothing")
+    parser.add_argument("--gpu", default="", metavar="NAME", help="with --plan: the device to plan for (4xa100-80gb)")
     parser.add_argument("--setup", action="store_true", help="set the environment up and stop")
     asked = parser.parse_args(arguments)
     if asked.run is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", asked.run):
@@ -77,11 +85,30 @@ def choose_profile(named: str | None, folder: Path) -> Choice:
     return Choice("a100", f"data/raw is there and the CUDA device has {memory / 1e9:.0f} GB")
 
 
+def named_models(profile: profiles.Profile) -> list[str]:
+    """Every network that a profile reads, the translator's included."""
+    names = [recipe.model for recipe in profile.ladder if recipe.model]
+    translators = [name for name in (profile.translation, profile.retranslation) if name in ZOO]
+    return list(dict.fromkeys([*names, *translators]))
+
+
 def check_weights(profile: profiles.Profile, models: str) -> None:
     """Find every network of the profile, and hold it against the rule of 15 billion, before hours are spent."""
-    for name in dict.fromkeys(recipe.model for recipe in profile.ladder if recipe.model):
+    for name in named_models(profile):
+        if models and seq2seq.is_converted(Path(models) / name):
+            continue
         folder = weights.resolve(name, Path(models) if models else None, profile.offline)
         weights.check_size(name, weights.count_parameters(folder))
+
+
+def plan_ahead(profile: profiles.Profile, folder: Path, models: str, gpu: str) -> tuple[str, bool]:
+    """The plan of a profile on a data folder as text, and whether all of it fits the device and the disk."""
+    local = Path(models) if models else None
+    device, why = plan.open_device(gpu)
+    disk = plan.disk_needed(profile, local)
+    steps = plan.make_plan(profile, plan.read_texts(folder), device, local)
+    fits = not any(step.misfit for step in steps) and disk < shutil.disk_usage(paths.ROOT).free
+    return plan.write_plan(steps, device, why, disk), fits
 
 
 def run_notebook(path: Path, run: paths.Run, parameters: dict[str, object]) -> None:
@@ -151,12 +178,22 @@ def main(arguments: list[str]) -> int:
             flush=True,
         )
         models = settings.absolute(asked.models)
-        settings.keep(run, settings.Settings(profile.name, str(folder), models))
+        if asked.plan:
+            print(plan_ahead(profile, folder, models, asked.gpu)[0])
+            return DONE
+        if profile.name == "rehearsal" and not models:
+            models = str(rehearsal.make_models(named_models(profile)))
+        settings.keep(run, settings.Settings(profile.name, str(folder), models, asked.hosts, asked.shell))
         raw = data.read_folder(folder)
         for notice in raw.notices:
             print(f"notice:  {notice}")
         check_weights(profile, models)
-    except (data.DataError, settings.SettingsError, weights.WeightsError) as error:
+        if profile.name == "a100":
+            told, fits = plan_ahead(profile, folder, models, asked.gpu)
+            print(told, flush=True)
+            if not fits:
+                return REFUSED
+    except (data.DataError, settings.SettingsError, weights.WeightsError, plan.PlanError) as error:
         print(error, file=sys.stderr)
         return REFUSED
     start = (asked.only or asked.first or "01").zfill(2)
@@ -167,6 +204,8 @@ def main(arguments: list[str]) -> int:
         "data": str(folder),
         "rows": asked.rows,
         "models": models,
+        "hosts": asked.hosts,
+        "shell": asked.shell,
         "progress": "lines",
     }
     code = walk(asked, chosen, run, parameters)

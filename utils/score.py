@@ -1,11 +1,13 @@
 """The only loop over batches that scores; and the command that answers new pairs with a run's final ensemble.
 
-python -m utils.score --run NAME --task QC|QI [--input F] [--output F]
+python -m utils.score --run NAME --task QC|QI [--input F] [--output F] [--weights none|int8|nf4] [--ranks N]
 """
 
 import argparse
 import json
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,28 +18,32 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from utils import blend, models, paths, settings, translate, weights
+from utils import blend, launch, models, paths, ranks, settings, translate, weights
 from utils.data import DataError
 from utils.encoders import EncoderClassifier
-from utils.files import write_text
+from utils.files import write_json, write_text
 from utils.forward import embed, logits
 from utils.packing import Rows, batches, count_tokens
 from utils.progress import Progress, Style
+from utils.ranks import Places
 from utils.recipe import load
 from utils.schema import LANGUAGES, TARGET_KEY, TASKS
 from utils.text import normalise_query, tidy
 from utils.tokens import POSITIONS, Encoded, encode
 
 
-def predict(model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: str, style: Style) -> NDArray[np.float64]:
-    """Probability of "relevant" for each row, in the rows' order.
+def predict(
+    model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: str, style: Style, share: bool = False
+) -> NDArray[np.float64]:
+    """Probability of "relevant" for each row, in the rows' order; with `share` each process scores a part, and all know all.
 
     Rows go through in packs of at most `tokens` tokens (`packing.batches`); when the accelerator's memory does not hold one, the rows
     that are left go on in packs of half as many, and that is said aloud.
     """
     found = np.full(len(rows.rows), np.nan)
-    with torch.inference_mode(), Progress(title, len(rows.rows), "rows", style) as progress:
-        queue, computed = _queue(rows, np.arange(len(rows.rows)), tokens), 0
+    own = _own_part(rows) if share else np.arange(len(rows.rows))
+    with torch.inference_mode(), Progress(title, len(own), "rows", style) as progress:
+        queue, computed = _queue(rows, own, tokens), 0
         while queue:
             batch = queue.pop()
             try:
@@ -53,7 +59,17 @@ def predict(model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: st
             found[batch] = torch.softmax(answer, -1)[:, 1].cpu().numpy()
             computed += count_tokens(rows, batch)
             progress.add(len(batch), f"{computed / progress.seconds:,.0f} tokens/s")
-    return found
+    if not share:
+        return found
+    mine = np.zeros(len(found))
+    mine[own] = found[own]
+    return ranks.add_up(torch.from_numpy(mine)).numpy()
+
+
+def _own_part(rows: Encoded) -> Rows:
+    """This process's part of the rows: in lexicographic order, so that rows that begin alike stay together, and of like size."""
+    order = np.array(sorted(range(len(rows.rows)), key=rows.rows.__getitem__), dtype=np.int64)
+    return np.array_split(order, ranks.world())[ranks.rank()]
 
 
 def _queue(rows: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
@@ -119,8 +135,13 @@ def read_pairs(content: bytes, task: str, name: str) -> Pairs:
     return Pairs(lines, table.assign(id=range(len(table)), query=[normalise_query(q) for q in table["origin_query"]]))
 
 
-def answer(pairs: Pairs, run: paths.Run, task: str, style: Style = "none") -> list[dict[str, Any]]:
-    """The pairs with `probability` and `prediction`, by the run's final ensemble: translated, scored, blended, cut."""
+def answer(
+    pairs: Pairs, run: paths.Run, task: str, style: Style = "none", quantisation: str = ""
+) -> list[dict[str, Any]]:
+    """The pairs with `probability` and `prediction`, by the run's final ensemble: translated, scored, blended, cut.
+
+    `quantisation` holds the members' weights in fewer bits than they were trained in; several processes share the rows.
+    """
     chosen, translation = blend.load_blend(run.ensemble_file, task)
     folder = settings.load(run).models
     local = Path(folder) if folder else None
@@ -132,19 +153,51 @@ def answer(pairs: Pairs, run: paths.Run, task: str, style: Style = "none") -> li
     for name in chosen.weights:
         place = run.final / task / name
         recipe = load(place / "recipe.json")
+        recipe = recipe.with_(quantisation=quantisation or recipe.quantisation)
         base = weights.resolve(recipe.model, local, offline=True)
         tokenizer = models.load_tokenizer(base)
         rows = encode(table, task, tokenizer, recipe, models.is_encoder(base))
         folds = []
         for fold in recipe.folds:
             network = models.load_scorer(recipe, base, place / f"fold{fold}")
-            found = predict(network, rows, recipe.score_tokens, tokenizer.pad_token_id, f"{name} fold {fold}", style)
+            title, pad_id = f"{name} fold {fold}", tokenizer.pad_token_id
+            with models.autocast(recipe):
+                found = predict(network, rows, recipe.score_tokens, pad_id, title, style, share=ranks.world() > 1)
             folds.append(table[["id", "language"]].assign(probability=found, fold=fold))
         members[name] = blend.average_folds(folds)
     mixed = blend.mix(members, chosen.weights, chosen.calibration)
     decided = blend.decide(mixed, chosen.threshold, chosen.language_thresholds)
     answers = zip(pairs.lines, mixed["probability"], decided, strict=True)
     return [{**line, "probability": round(float(p), 6), "prediction": int(cut)} for line, p, cut in answers]
+
+
+def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quantisation: str, places: Places) -> str:
+    """The answered lines, by this process or by several that share the rows. Raises DataError for lines that are no pairs."""
+    pairs = read_pairs(content, task, name)
+    if not pairs.lines:
+        return ""
+    if places.single:
+        return write_lines(answer(pairs, run, task, quantisation=quantisation))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "pairs.jsonl").write_bytes(content)
+        told = {"kind": "score", "run": run.name, "task": task, "quantisation": quantisation}
+        write_json(place / "job.json", told)
+        launch.run(place / "job.json", places, "none")
+        return (place / "answers.jsonl").read_text("utf-8")
+
+
+def work_on(job: Path) -> None:
+    """A job of `answer_anywhere`, in each of its processes; the first one writes the answers."""
+    told = json.loads(job.read_text("utf-8"))
+    pairs = read_pairs((job.parent / "pairs.jsonl").read_bytes(), told["task"], "pairs.jsonl")
+    found = answer(pairs, paths.Run(told["run"]), told["task"], quantisation=told["quantisation"])
+    if ranks.first():
+        write_text(job.parent / "answers.jsonl", write_lines(found))
+
+
+def write_lines(answers: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers)
 
 
 def main() -> int:
@@ -159,6 +212,13 @@ def main() -> int:
         help="JSON Lines of origin_query and category_path or item_title (default: standard input)",
     )
     parser.add_argument("--output", type=Path, help="where the answers go (default: standard output)")
+    parser.add_argument(
+        "--weights",
+        choices=("none", "int8", "nf4"),
+        default="",
+        help="hold the weights in fewer bits (default: as trained)",
+    )
+    parser.add_argument("--ranks", type=int, default=0, metavar="N", help="processes (default: one a GPU)")
     asked = parser.parse_args()
     run = paths.Run(asked.run)
     if not run.ensemble_file.exists():
@@ -168,13 +228,15 @@ def main() -> int:
     if asked.input and not asked.input.exists():
         parser.error(f"{asked.input}: no such file")
     content = asked.input.read_bytes() if asked.input else sys.stdin.buffer.read()
+    places, start = Places(ranks=asked.ranks), time.monotonic()
+    name = asked.input.name if asked.input else "stdin"
     try:
-        pairs = read_pairs(content, asked.task, asked.input.name if asked.input else "stdin")
+        text = answer_anywhere(content, name, run, asked.task, asked.weights, places)
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
-    answers = answer(pairs, run, asked.task) if pairs.lines else []
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers)
+    count, seconds = text.count("\n"), time.monotonic() - start
+    print(f"{count:,} rows in {seconds:.1f} s, {count / seconds:,.1f}/s, models loaded and all", file=sys.stderr)
     if asked.output:
         write_text(asked.output, text)
     else:

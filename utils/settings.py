@@ -19,6 +19,8 @@ class Settings:
     profile: str
     data: str
     models: str = ""
+    hosts: str = ""  # machines that train together, separated by commas, this one first
+    shell: str = "ssh"  # what runs a command on another of them
 
 
 def load(run: Run, profile: str = "") -> Settings:

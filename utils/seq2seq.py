@@ -1,0 +1,143 @@
+"""Translators with weights: MADLAD-400 and NLLB-200, through transformers or, from a converted folder, CTranslate2."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from utils.text import normalise_query
+from utils.weights import WeightsError
+
+TOKENS = 8192  # of a batch, padded
+LONGEST = 256  # tokens of a query that are read
+MAX_NEW = 64  # tokens of a translation
+BEAMS = 1  # greedy, as the winning system translated
+# Flores-200 codes that NLLB reads; the competition's `vn` is Vietnamese.
+NLLB_CODES = {
+    "en": "eng_Latn", "es": "spa_Latn", "fr": "fra_Latn", "pt": "por_Latn", "ja": "jpn_Jpan", "ko": "kor_Hang", "th": "tha_Thai",
+    "de": "deu_Latn", "it": "ita_Latn", "pl": "pol_Latn", "ar": "arb_Arab", "vn": "vie_Latn", "id": "ind_Latn",
+}  # fmt: skip
+CONVERTED = "model.bin"  # the file that tells a CTranslate2 folder
+
+Tokens = list[str]
+Write = Callable[[list[Tokens]], list[Tokens]]  # source pieces of a batch -> written pieces
+
+
+def devices() -> list[str]:
+    """Every GPU, else the CPU."""
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether a folder holds a model that `ct2-transformers-converter` wrote."""
+    return (folder / CONVERTED).exists()
+
+
+def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]], list[str]]:
+    """Texts and their languages -> English, by a local folder's weights; batched by length, shared out over all GPUs.
+
+    MADLAD-400 (Kudugunta et al. 2023) is told the target by the tag `<2en>`, NLLB-200 (Costa-jussà et al. 2022) by the first
+    token that it writes. Raises WeightsError for another family.
+    """
+    if family not in ("madlad", "nllb"):
+        raise WeightsError(f"{folder}: {family} does not translate; use a MADLAD-400 or NLLB-200 model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    first = NLLB_CODES["en"] if family == "nllb" else None
+    open_one = _open_converted if is_converted(folder) else _open_network
+    writers = [open_one(folder, tokenizer, first, device) for device in devices()]
+
+    def pieces(text: str, language: str) -> Tokens:
+        if family == "nllb":
+            tokenizer.src_lang = NLLB_CODES[language]
+        else:
+            text = f"<2en> {text}"
+        return tokenizer.convert_ids_to_tokens(tokenizer(text, truncation=True, max_length=LONGEST)["input_ids"])
+
+    def translate(texts: list[str], languages: list[str]) -> list[str]:
+        sources = [pieces(*pair) for pair in zip(texts, languages, strict=True)]
+        written = _share_out(sources, writers)
+        ids = [tokenizer.convert_tokens_to_ids(found) for found in written]
+        return [normalise_query(text) for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    return translate
+
+
+def by_length(sources: list[Tokens], tokens: int = TOKENS) -> Iterator[list[int]]:
+    """Numbers of sources in batches of like length, at most `tokens` padded tokens each, longest first."""
+    order = sorted(range(len(sources)), key=lambda number: -len(sources[number]))
+    while order:
+        width = max(1, tokens // max(1, len(sources[order[0]])))
+        yield order[:width]
+        order = order[width:]
+
+
+def _share_out(sources: list[Tokens], writers: list[Write]) -> list[Tokens]:
+    """Every batch to whichever writer is free; the first error of any is raised."""
+    queue: SimpleQueue[list[int]] = SimpleQueue()
+    for batch in by_length(sources):
+        queue.put(batch)
+    found: list[Tokens] = [[] for _ in sources]
+    errors: list[BaseException] = []
+
+    def work(write: Write) -> None:
+        try:
+            while not errors:
+                batch = queue.get_nowait()
+                for number, made in zip(batch, write([sources[number] for number in batch]), strict=True):
+                    found[number] = made
+        except Empty:
+            return
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(write,)) for write in writers[1:]]
+    for thread in threads:
+        thread.start()
+    work(writers[0])
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return found
+
+
+def _open_network(folder: Path, tokenizer: Any, first: str | None, device: str) -> Write:
+    """The network through transformers, in bf16 on a GPU."""
+    dtype = torch.bfloat16 if device != "cpu" else torch.float32
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device).eval()
+    forced = {} if first is None else {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(first)}
+
+    def write(sources: list[Tokens]) -> list[Tokens]:
+        ids = {"input_ids": [tokenizer.convert_tokens_to_ids(source) for source in sources]}
+        batch = tokenizer.pad(ids, return_tensors="pt").to(device)
+        with torch.inference_mode():
+            made = model.generate(**batch, max_new_tokens=MAX_NEW, do_sample=False, num_beams=BEAMS, **forced)
+        return [tokenizer.convert_ids_to_tokens(row) for row in made]
+
+    return write
+
+
+def _open_converted(folder: Path, tokenizer: Any, first: str | None, device: str) -> Write:
+    """A folder that `ct2-transformers-converter --quantization int8_float16` wrote, through CTranslate2."""
+    import ctranslate2
+
+    kind, _, number = device.partition(":")
+    translator = ctranslate2.Translator(str(folder), device=kind, device_index=int(number or 0))
+
+    def write(sources: list[Tokens]) -> list[Tokens]:
+        prefix = None if first is None else [[first]] * len(sources)
+        made = translator.translate_batch(
+            sources,
+            target_prefix=prefix,
+            beam_size=BEAMS,
+            max_decoding_length=MAX_NEW,
+            max_batch_size=TOKENS,
+            batch_type="tokens",
+        )
+        return [result.hypotheses[0] for result in made]
+
+    return write
