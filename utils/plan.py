@@ -119,14 +119,14 @@ def _measure_peak() -> float:
 
 @dataclass(frozen=True)
 class Texts:
-    """A task's clean rows, all splits that are there; `sure` says whether the English is the translator's own."""
+    """A task's clean rows, all splits that are there."""
 
     train: pd.DataFrame
     asked: dict[str, pd.DataFrame]
 
 
 def read_texts(folder: Path) -> dict[str, Texts]:
-    """Task -> its rows. English is not there yet: the query stands for it, as a translation is about as long."""
+    """Task -> its rows. Their English is not there yet: each foreign query is lent an English one of the same data."""
     raw = data.read_folder(folder)
     found = {}
     for task in raw.tasks:
@@ -134,9 +134,19 @@ def read_texts(folder: Path) -> dict[str, Texts]:
         for split in ("train", "dev", "test"):
             if (split, task) in raw.tables:
                 table, _ = clean.clean_table(raw.tables[split, task], train=split == "train")
-                tables[split] = table.assign(query_en=table["query"])
+                tables[split] = table.assign(query_en=_lend_english(table))
         found[task] = Texts(tables.pop("train"), tables)
     return found
+
+
+def _lend_english(table: pd.DataFrame) -> pd.Series:
+    """An English query for each foreign one, always the same for the same; a text of its own where there is none."""
+    pool = table.loc[table["language"] == "en", "query"].drop_duplicates().to_numpy()
+    lent = "in english " + table["query"]
+    if len(pool):
+        numbers = pd.factorize(table["query"])[0] * 7919 % len(pool)
+        lent = pd.Series(pool[numbers], index=table.index)
+    return table["query"].where(table["language"] == "en", lent)
 
 
 def _leaders(table: pd.DataFrame, recipe: Recipe, task: str) -> np.ndarray:
@@ -378,8 +388,8 @@ def write_plan(steps: list[Step], device: Device, why: str, disk: float) -> str:
     """The plan as lines: a step each, the total, and what does not fit, with the knob that would make it fit."""
     lines = [
         f"device:  {device.count} x {device.name}, {device.memory / 1e9:.0f} GB, peak {device.peak / 1e12:.3g} TFLOP/s ({why})",
-        f"stated:  {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation; English is taken to be"
-        " as long as the query",
+        f"stated:  {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation; foreign queries are"
+        " lent English ones of the same data",
         "",
         f"{'nb':<3}{'step':<32}{'task':<5}{'rows':>10}{'answers':>10}{'queries':>9}{'tokens':>9}{'PFLOP':>10}"
         f"{'weights':>9}{'grad':>7}{'optim':>7}{'activ':>7}{'peak GB':>9}{'hours':>9}",
