@@ -86,8 +86,8 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
     table = plan.read_texts(sample_folder)[task].train
     recipe = next(recipe for recipe in profiles.A100.recipes(task) if recipe.name == "gemma-3-12b")
     tokenizer = models.load_tokenizer(weights.resolve("gemma-3-270m"))
-    each, _ = plan.training_tokens(table, recipe, task, tokenizer, 800)
-    scored = plan.scoring_tokens(table, recipe, task, tokenizer, 800)
+    each, _ = plan.training_tokens(table, recipe, task, tokenizer, plan.some_steps(table, recipe, task, 800))
+    scored = plan.scoring_tokens(table, recipe, task, tokenizer, plan.some_blocks(table, recipe, task, 800))
     encoded = plan._encode(table, task, tokenizer, recipe)
     steps = packing.training_steps(encoded, recipe.with_(epochs=1.0))
     full = sum(packing.count_tokens(encoded, pack) for step in steps for pack in step) / len(table)

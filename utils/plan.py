@@ -161,14 +161,18 @@ def _few(parts: list[np.ndarray], queries: np.ndarray, count: int) -> list[np.nd
     return [parts[int((place + 0.5) * len(parts) / number)] for place in range(number)]
 
 
-def training_tokens(
-    table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, count: int = SAMPLE
-) -> tuple[float, int]:
-    """Tokens a row that training computes, and the largest pack, from evenly spaced steps of one epoch."""
+def some_steps(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
+    """Evenly spaced steps of one epoch, laid out as the training will lay them out."""
     group, rng = _leaders(table, recipe, task), np.random.default_rng(recipe.seed)
     order = packing.deal(group, recipe.share_rows, rng)
     steps = packing.fill_steps(order, group, recipe.batch_rows, recipe.share_rows)
-    chosen = _few(steps, pd.factorize(table["query"])[0], count)
+    return _few(steps, pd.factorize(table["query"])[0], count)
+
+
+def training_tokens(
+    table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, chosen: list[np.ndarray]
+) -> tuple[float, int]:
+    """Tokens a row that training computes, and the largest pack, from the chosen steps."""
     rows = np.concatenate(chosen)
     encoded = _encode(table.iloc[rows], task, tokenizer, recipe)
     ends = np.cumsum([len(step) for step in chosen])
@@ -180,15 +184,19 @@ def training_tokens(
     return sum(packs) / len(rows), max(packs)
 
 
-def scoring_tokens(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, count: int = SAMPLE) -> float:
-    """Tokens a row that scoring computes, from evenly spaced blocks of neighbours in the order of scoring."""
+def some_blocks(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
+    """Evenly spaced blocks of neighbours in the order of scoring."""
     first = [target_field(text, task) for text in table["target"]]
     second = [query_field(*pair, recipe.translation) for pair in zip(table["query"], table["query_en"], strict=True)]
     if recipe.query_first:
         first, second = second, first
     order = np.array(sorted(range(len(table)), key=lambda row: (first[row], second[row])))
     blocks = [order[at : at + BLOCK] for at in range(0, len(order), BLOCK)]
-    chosen = _few(blocks, pd.factorize(table["query"])[0], count)
+    return _few(blocks, pd.factorize(table["query"])[0], count)
+
+
+def scoring_tokens(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, chosen: list[np.ndarray]) -> float:
+    """Tokens a row that scoring computes, from the chosen blocks."""
     encoded = _encode(table.iloc[np.concatenate(chosen)], task, tokenizer, recipe)
     total, start = 0, 0
     for block in chosen:
@@ -247,8 +255,12 @@ class _Planner:
         table = self.texts[task].train
         layout = recipe.with_(name="", model=id(tokenizer), learning_rate=0.0, zero_stage=0, attention="", precision="", epochs=1.0,
                               schedule="", checkpointing=False, tuning="", rows=0, folds=(), family="")  # fmt: skip
-        train = self._once(("train", task, layout), lambda: training_tokens(table, recipe, task, tokenizer))
-        score = self._once(("score", task, layout), lambda: scoring_tokens(table, recipe, task, tokenizer))
+        dealt = ("steps", task, recipe.query_first, recipe.share_rows, recipe.batch_rows, recipe.seed)
+        steps = self._once(dealt, lambda: some_steps(table, recipe, task))
+        ordered = ("blocks", task, recipe.query_first, recipe.translation)
+        blocks = self._once(ordered, lambda: some_blocks(table, recipe, task))
+        train = self._once(("train", task, layout), lambda: training_tokens(table, recipe, task, tokenizer, steps))
+        score = self._once(("score", task, layout), lambda: scoring_tokens(table, recipe, task, tokenizer, blocks))
         return *train, score, stand_in
 
     def rows(self, recipe: Recipe, task: str) -> tuple[int, int]:
