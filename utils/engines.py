@@ -81,9 +81,6 @@ class Plain:
             moments = {moment: state[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
             self.optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **moments}
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 def zero_config(recipe: Recipe) -> dict[str, Any]:
     """DeepSpeed's configuration for a recipe: ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054), stage 2 or 3, offloaded or not.
@@ -196,10 +193,6 @@ class Zero:
             safe_set_local_fp32_param(parameter, part(state[f"value.{name}"]))
             for moment in MOMENTS:
                 safe_set_local_optimizer_state(parameter, part(state[f"{moment}.{name}"]), moment)
-
-    def close(self) -> None:
-        """Give DeepSpeed's buffers back."""
-        self.engine.destroy()
 
 
 Engine = Plain | Zero
