@@ -69,7 +69,7 @@ def test_what_does_not_fit_names_the_knob(small: Path) -> None:
     texts = plan.read_texts(small)
     device = plan.Device("t4-16gb", 16e9, 65e12)
     large = next(recipe for recipe in profiles.A100.recipes("QC") if recipe.name == "gemma-3-12b")
-    planner = plan._Planner(profiles.A100, texts, device, None)
+    planner = plan._Planner(profiles.A100, texts, device, "")
     assert "set quantisation='nf4', zero_stage=2" in planner.misfit(large, 4096, 60)
     assert planner.misfit(large.with_(quantisation="nf4"), 512, 60) == ""
 
@@ -98,7 +98,7 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
 
 def test_the_plan_of_the_large_road_names_every_step(small: Path) -> None:
     device, why = plan.open_device("4xa100-80gb")
-    steps = plan.make_plan(profiles.A100, plan.read_texts(small), device, None)
+    steps = plan.make_plan(profiles.A100, plan.read_texts(small), device, "")
     told = plan.write_plan(steps, device, why, 1e9)
     assert {step.name for step in steps} >= {recipe.name for recipe in profiles.RUNGS}
     assert "gemma-3-12b, final" in told and "in all:" in told and "fits:    everything" in told

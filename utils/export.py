@@ -19,8 +19,7 @@ def export(run: paths.Run, task: str, name: str, fold: int, folder: Path) -> str
     """
     place = run.final / task / name
     recipe = load(place / "recipe.json").with_(quantisation="none")
-    local = settings.load(run).models
-    base = weights.resolve(recipe.model, Path(local) if local else None, offline=True)
+    base = weights.resolve(recipe.model, settings.load(run).models, offline=True)
     if models.is_encoder(base):
         raise ValueError(f"{name} is an encoder with a head of its own; python -m utils.score serves it")
     network = models.load_scorer(recipe, base, place / f"fold{fold}")

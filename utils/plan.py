@@ -19,6 +19,7 @@ from utils.paths import ROOT
 from utils.profiles import Profile
 from utils.recipe import Recipe
 from utils.schema import SISTER, TASKS
+from utils.settings import SettingsError
 from utils.text import query_field, target_field
 from utils.tokens import Encoded, encode
 from utils.zoo import ZOO
@@ -58,7 +59,7 @@ GPUS = {
 }
 
 
-class PlanError(Exception):
+class PlanError(SettingsError):
     """A plan that cannot be made; the text says what to name."""
 
 
@@ -215,7 +216,7 @@ def _encode(table: pd.DataFrame, task: str, tokenizer: Any, recipe: Recipe) -> E
 STAND_INS = {"xlm-r": "multilingual-e5-small"}  # for a tokenizer that is not here; all else is counted by Gemma's
 
 
-def open_tokenizer(name: str, folder: Path | None) -> tuple[Any, bool]:
+def open_tokenizer(name: str, folder: str) -> tuple[Any, bool]:
     """A model's tokenizer, and whether another's stands in for it."""
     try:
         return models.load_tokenizer(weights.resolve(name, folder, offline=True)), False
@@ -235,7 +236,7 @@ class _Planner:
     profile: Profile
     texts: dict[str, Texts]
     device: Device
-    folder: Path | None
+    folder: str
 
     def __post_init__(self) -> None:
         self.counted: dict[tuple, Any] = {}
@@ -355,7 +356,7 @@ class _Planner:
         return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, hours, True)]
 
 
-def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder: Path | None) -> list[Step]:
+def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder: str) -> list[Step]:
     """Every step of a profile that computes with a network, in the road's order.
 
     Which rung wins is not known beforehand: TAPT and the final training are planned for the profile's `comparison`.
@@ -385,7 +386,7 @@ def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder:
 # -- what is printed ----------------------------------------------------------------------------------------------------------
 
 
-def disk_needed(profile: Profile, folder: Path | None) -> float:
+def disk_needed(profile: Profile, folder: str) -> float:
     """Bytes of weights that are still to be fetched, and of what the trainings keep."""
     missing = 0.0
     for name in dict.fromkeys(r.model for r in profile.ladder if r.model):

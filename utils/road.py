@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import data, leaderboard, paths, plan, profiles, rehearsal, report, sample, seq2seq, settings, weights
+from utils import data, leaderboard, paths, profiles, report, sample, settings, weights
 from utils.schema import TASK_NAMES
 from utils.zoo import ZOO
 
@@ -95,18 +95,19 @@ def named_models(profile: profiles.Profile) -> list[str]:
 def check_weights(profile: profiles.Profile, models: str) -> None:
     """Find every network of the profile, and hold it against the rule of 15 billion, before hours are spent."""
     for name in named_models(profile):
-        if models and seq2seq.is_converted(Path(models) / name):
+        if models and weights.is_converted(Path(models) / name):
             continue
-        folder = weights.resolve(name, Path(models) if models else None, profile.offline)
+        folder = weights.resolve(name, models, profile.offline)
         weights.check_size(name, weights.count_parameters(folder))
 
 
 def plan_ahead(profile: profiles.Profile, folder: Path, models: str, gpu: str) -> tuple[str, bool]:
     """The plan of a profile on a data folder as text, and whether all of it fits the device and the disk."""
-    local = Path(models) if models else None
+    from utils import plan  # with torch and all that it needs: not for every start of the road
+
     device, why = plan.open_device(gpu)
-    disk = plan.disk_needed(profile, local)
-    steps = plan.make_plan(profile, plan.read_texts(folder), device, local)
+    disk = plan.disk_needed(profile, models)
+    steps = plan.make_plan(profile, plan.read_texts(folder), device, models)
     fits = not any(step.misfit for step in steps) and disk < shutil.disk_usage(paths.ROOT).free
     return plan.write_plan(steps, device, why, disk), fits
 
@@ -182,6 +183,8 @@ def main(arguments: list[str]) -> int:
             print(plan_ahead(profile, folder, models, asked.gpu)[0])
             return DONE
         if profile.name == "rehearsal" and not models:
+            from utils import rehearsal  # as above
+
             models = str(rehearsal.make_models(named_models(profile)))
         settings.keep(run, settings.Settings(profile.name, str(folder), models, asked.hosts, asked.shell))
         raw = data.read_folder(folder)
@@ -193,7 +196,7 @@ def main(arguments: list[str]) -> int:
             print(told, flush=True)
             if not fits:
                 return REFUSED
-    except (data.DataError, settings.SettingsError, weights.WeightsError, plan.PlanError) as error:
+    except (data.DataError, settings.SettingsError, weights.WeightsError) as error:
         print(error, file=sys.stderr)
         return REFUSED
     start = (asked.only or asked.first or "01").zfill(2)

@@ -144,7 +144,6 @@ def answer(
     """
     chosen, translation = blend.load_blend(run.ensemble_file, task)
     folder = settings.load(run).models
-    local = Path(folder) if folder else None
     english, _ = translate.translate(
         pairs.table, translate.open_backend(translation, folder), paths.TRANSLATIONS, bar=False
     )
@@ -154,7 +153,7 @@ def answer(
         place = run.final / task / name
         recipe = load(place / "recipe.json")
         recipe = recipe.with_(quantisation=quantisation or recipe.quantisation)
-        base = weights.resolve(recipe.model, local, offline=True)
+        base = weights.resolve(recipe.model, folder, offline=True)
         tokenizer = models.load_tokenizer(base)
         rows = encode(table, task, tokenizer, recipe, models.is_encoder(base))
         folds = []

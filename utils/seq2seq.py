@@ -1,16 +1,18 @@
 """Translators with weights: MADLAD-400 and NLLB-200, through transformers or, from a converted folder, CTranslate2."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+from utils.packing import like_length
 from utils.text import normalise_query
-from utils.weights import WeightsError
+from utils.weights import WeightsError, is_converted
 
 TOKENS = 8192  # of a batch, padded
 LONGEST = 256  # tokens of a query that are read
@@ -21,7 +23,6 @@ NLLB_CODES = {
     "en": "eng_Latn", "es": "spa_Latn", "fr": "fra_Latn", "pt": "por_Latn", "ja": "jpn_Jpan", "ko": "kor_Hang", "th": "tha_Thai",
     "de": "deu_Latn", "it": "ita_Latn", "pl": "pol_Latn", "ar": "arb_Arab", "vn": "vie_Latn", "id": "ind_Latn",
 }  # fmt: skip
-CONVERTED = "model.bin"  # the file that tells a CTranslate2 folder
 
 Tokens = list[str]
 Write = Callable[[list[Tokens]], list[Tokens]]  # source pieces of a batch -> written pieces
@@ -30,11 +31,6 @@ Write = Callable[[list[Tokens]], list[Tokens]]  # source pieces of a batch -> wr
 def devices() -> list[str]:
     """Every GPU, else the CPU."""
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
-
-
-def is_converted(folder: Path) -> bool:
-    """Whether a folder holds a model that `ct2-transformers-converter` wrote."""
-    return (folder / CONVERTED).exists()
 
 
 def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]], list[str]]:
@@ -66,20 +62,11 @@ def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]
     return translate
 
 
-def by_length(sources: list[Tokens], tokens: int = TOKENS) -> Iterator[list[int]]:
-    """Numbers of sources in batches of like length, at most `tokens` padded tokens each, longest first."""
-    order = sorted(range(len(sources)), key=lambda number: -len(sources[number]))
-    while order:
-        width = max(1, tokens // max(1, len(sources[order[0]])))
-        yield order[:width]
-        order = order[width:]
-
-
 def _share_out(sources: list[Tokens], writers: list[Write]) -> list[Tokens]:
     """Every batch to whichever writer is free; the first error of any is raised."""
     queue: SimpleQueue[list[int]] = SimpleQueue()
-    for batch in by_length(sources):
-        queue.put(batch)
+    for batch in like_length(np.array([len(source) for source in sources], dtype=np.int64), TOKENS):
+        queue.put(batch.tolist())
     found: list[Tokens] = [[] for _ in sources]
     errors: list[BaseException] = []
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from utils import seq2seq
 from utils.paths import SOURCES
 from utils.schema import UNSPACED
 from utils.text import normalise_query
-from utils.weights import resolve
+from utils.weights import is_converted, resolve
 from utils.zoo import ZOO
 
 
@@ -76,7 +75,9 @@ def glossary_backend(path: Path) -> Backend:
 
 def neural_backend(folder: Path, name: str) -> Backend:
     """A translator of the zoo from a local folder; its name is the cache's version, as CTranslate2 rounds otherwise, its kind too."""
-    kind = "ctranslate2" if seq2seq.is_converted(folder) else "transformers"
+    from utils import seq2seq  # torch is not needed for a word list
+
+    kind = "ctranslate2" if is_converted(folder) else "transformers"
     return Backend(ZOO[name].family, f"{name}, {kind}", seq2seq.open_translator(folder, ZOO[name].family), batch=16_384)
 
 
@@ -187,8 +188,6 @@ def open_backend(name: str, models: str = "", offline: bool = True) -> Backend:
         return copy_backend()
     if name == "glossary":
         return glossary_backend(SOURCES / "glossary.csv")
-    local = Path(models) if models else None
-    converted = local / name if local else None
-    if converted is not None and seq2seq.is_converted(converted):
-        return neural_backend(converted, name)
-    return neural_backend(resolve(name, local, offline), name)
+    if models and is_converted(Path(models) / name):
+        return neural_backend(Path(models) / name, name)
+    return neural_backend(resolve(name, models, offline), name)

@@ -20,6 +20,11 @@ def _complete(folder: Path) -> bool:
     return (folder / "config.json").exists() and bool(there) and named <= there
 
 
+def is_converted(folder: Path) -> bool:
+    """Whether a folder holds a translator that `ct2-transformers-converter` wrote."""
+    return (folder / "model.bin").exists()
+
+
 def _from_hub(hub: str, offline: bool, wanted: list[str]) -> Path | None:
     """The snapshot of a hub's repository, from its cache alone where offline; None where it cannot be had."""
     from huggingface_hub import snapshot_download
@@ -40,8 +45,8 @@ def _download(name: str, hub: str) -> Path | None:
     return _from_hub(hub, False, FILES)
 
 
-def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path:
-    """The local folder of a model: a given folder, the hub's cache, the hub, or an installed package, in that order.
+def resolve(name: str, models: Path | str | None = None, offline: bool = True) -> Path:
+    """The local folder of a model: a given folder (empty: none), the hub's cache, the hub, or an installed package, in that order.
 
     Offline leaves the hub out. Raises WeightsError saying where was looked and which command gets the weights.
     """
@@ -49,7 +54,7 @@ def resolve(name: str, models: Path | None = None, offline: bool = True) -> Path
         known = ", ".join(ZOO)
         raise WeightsError(f"model {name!r} is not in the zoo; add a line to ZOO in utils/zoo.py ({known} are there)")
     entry = ZOO[name]
-    given = [] if models is None else [models / name, models / entry.hub.split("/")[-1], models / entry.hub]
+    given = [Path(models) / place for place in (name, entry.hub.split("/")[-1], entry.hub)] if models else []
     for folder in given:
         if _complete(folder):
             return folder
