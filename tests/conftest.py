@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from utils import sample, weights
+from utils import models, sample, weights
 from utils.paths import ROOT
 
 
@@ -34,6 +36,20 @@ def e5() -> Path:
 @pytest.fixture(scope="session")
 def gemma() -> Path:
     return weights.resolve("gemma-3-270m")
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights in which `gemma-3-270m` is a tiny random network of its class, wide enough for 4 bits."""
+    base = tmp_path_factory.mktemp("models") / "gemma-3-270m"
+    models.load_tokenizer(gemma).save_pretrained(base)
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=262_144, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=64,
+        intermediate_size=64, layer_types=["sliding_attention", "full_attention"], sliding_window=6,
+    )  # fmt: skip
+    Gemma3ForCausalLM(config).save_pretrained(base)
+    return base.parent
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from utils import fitting, models
+from utils import fitting
 from utils.data import read_table
 from utils.fitting import Bench, fit_anywhere
 from utils.launch import LaunchError
@@ -42,20 +40,6 @@ def rows(count: int, first: int) -> pd.DataFrame:
 TEACHERS, JUDGES = rows(61, 100), rows(21, 900)  # no multiples of two: a rank has a turn without work
 
 
-@pytest.fixture(scope="module")
-def folder(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of weights with one tiny Gemma 3 in it."""
-    base = tmp_path_factory.mktemp("models") / "gemma-3-270m"
-    models.load_tokenizer(gemma).save_pretrained(base)
-    torch.manual_seed(0)
-    config = Gemma3TextConfig(
-        vocab_size=262_144, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
-        intermediate_size=64, layer_types=["sliding_attention", "full_attention"], sliding_window=6,
-    )  # fmt: skip
-    Gemma3ForCausalLM(config).save_pretrained(base)
-    return base.parent
-
-
 def train(recipe: Recipe, place: Path, models: Path, places: Places, seconds: float = 120.0) -> np.ndarray:
     bench = Bench(models, True, "none", places, seconds)
     answers, told = fit_anywhere(recipe, "QC", TEACHERS, None, {"oof": JUDGES}, place, "tiny", "tag", bench)
@@ -64,16 +48,16 @@ def train(recipe: Recipe, place: Path, models: Path, places: Places, seconds: fl
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, pd.DataFrame]:
+def alone(tiny_gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, pd.DataFrame]:
     place = tmp_path_factory.mktemp("alone")
-    return train(RECIPE, place, folder, Places()), read_table(place / "log.parquet")
+    return train(RECIPE, place, tiny_gemma, Places()), read_table(place / "log.parquet")
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
 def test_two_processes_end_where_one_does(
-    stage: int, alone: tuple[np.ndarray, pd.DataFrame], folder: Path, tmp_path: Path
+    stage: int, alone: tuple[np.ndarray, pd.DataFrame], tiny_gemma: Path, tmp_path: Path
 ) -> None:
-    found = train(RECIPE.with_(zero_stage=stage), tmp_path, folder, TWO)
+    found = train(RECIPE.with_(zero_stage=stage), tmp_path, tiny_gemma, TWO)
     answers, log = alone
     assert np.abs(found - answers).max() < 1e-3
     assert np.abs(read_table(tmp_path / "log.parquet")["loss"] - log["loss"]).max() < 1e-3
@@ -86,24 +70,24 @@ def test_two_processes_end_where_one_does(
     assert not (tmp_path / fitting.JOB).exists()
 
 
-def test_half_precision_with_weights_dealt_out(folder: Path, tmp_path: Path) -> None:
+def test_half_precision_with_weights_dealt_out(tiny_gemma: Path, tmp_path: Path) -> None:
     recipe = RECIPE.with_(zero_stage=3, precision="bfloat16")
-    found = train(recipe, tmp_path, folder, TWO)
+    found = train(recipe, tmp_path, tiny_gemma, TWO)
     assert np.isfinite(found).all()
     assert json.loads((tmp_path / fitting.ENGINE).read_text())["config"]["bf16"]["enabled"]
 
 
 @pytest.mark.parametrize("stage", [2, 3])
 def test_a_killed_rank_is_named_and_the_next_call_ends_as_an_undisturbed_one(
-    stage: int, folder: Path, tmp_path: Path
+    stage: int, tiny_gemma: Path, tmp_path: Path
 ) -> None:
     recipe = RECIPE.with_(zero_stage=stage, epochs=12.0, checkpointing=False)
-    whole = train(recipe, tmp_path / "whole", folder, TWO)
+    whole = train(recipe, tmp_path / "whole", tiny_gemma, TWO)
     place, failure = tmp_path / "broken", []
 
     def start() -> None:
         try:
-            train(recipe, place, folder, TWO, 0.0)
+            train(recipe, place, tiny_gemma, TWO, 0.0)
         except LaunchError as error:
             failure.append(str(error))
 
@@ -120,20 +104,20 @@ def test_a_killed_rank_is_named_and_the_next_call_ends_as_an_undisturbed_one(
     assert not running.is_alive() and time.monotonic() - killed < 60
     assert failure and "was killed (SIGKILL)" in failure[0] and "rank " in failure[0]
     assert not (place / "oof.parquet").exists() and (place / "checkpoint.safetensors").exists()
-    assert np.array_equal(train(recipe, place, folder, TWO), whole)
+    assert np.array_equal(train(recipe, place, tiny_gemma, TWO), whole)
 
 
-def test_the_error_of_the_rank_that_failed_is_told(folder: Path, tmp_path: Path) -> None:
+def test_the_error_of_the_rank_that_failed_is_told(tiny_gemma: Path, tmp_path: Path) -> None:
     recipe = RECIPE.with_(zero_stage=2, learning_rate=float("inf"), clip=1e9)
     with pytest.raises(
         LaunchError, match=r"rank \d on .*: ValueError: tiny: the loss is nan in step 2; lower learning_rate"
     ):
-        train(recipe, tmp_path, folder, TWO)
+        train(recipe, tmp_path, tiny_gemma, TWO)
 
 
-def test_what_no_engine_can_train_is_refused_before_it_starts(folder: Path, tmp_path: Path) -> None:
+def test_what_no_engine_can_train_is_refused_before_it_starts(tiny_gemma: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be dealt out to processes; set zero_stage to 2"):
-        train(RECIPE.with_(zero_stage=3, quantisation="nf4"), tmp_path, folder, TWO)
+        train(RECIPE.with_(zero_stage=3, quantisation="nf4"), tmp_path, tiny_gemma, TWO)
     assert not list(tmp_path.iterdir())
 
 
@@ -171,13 +155,21 @@ SUBNET = "10.213.77"
 
 
 def test_two_machines_train_together(
-    machines: tuple[str, str], alone: tuple[np.ndarray, pd.DataFrame], folder: Path, tmp_path: Path
+    machines: tuple[str, str], alone: tuple[np.ndarray, pd.DataFrame], tiny_gemma: Path, tmp_path: Path
 ) -> None:
     """The multi-node start for real: a shell that runs a command on the other machine, and gloo over the wire."""
     shell = tmp_path / "shell"
     shell.write_text(f'#!/bin/sh\nshift\nexec ip netns exec {machines[1]} env GLOO_SOCKET_IFNAME=eth0 sh -c "$*"\n')
     shell.chmod(0o755)
-    script = [sys.executable, str(ROOT / "tests" / "hosts.py"), folder, tmp_path, shell, f"{SUBNET}.1", f"{SUBNET}.2"]
+    script = [
+        sys.executable,
+        str(ROOT / "tests" / "hosts.py"),
+        tiny_gemma,
+        tmp_path,
+        shell,
+        f"{SUBNET}.1",
+        f"{SUBNET}.2",
+    ]
     inside = ["ip", "netns", "exec", machines[0], "env", "GLOO_SOCKET_IFNAME=eth0"]
     done = subprocess.run([*inside, *script], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from utils import blend, models, paths, recipe, settings
 
@@ -21,18 +20,10 @@ Shell = Callable[..., subprocess.CompletedProcess]
 
 
 @pytest.fixture(scope="module")
-def run(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[paths.Run]:
+def run(tiny_gemma: Path) -> Iterator[paths.Run]:
     """A run whose ensemble is two folds of a tiny random Gemma, its adapters not zero."""
-    weights = tmp_path_factory.mktemp("weights")
-    base = weights / DECODER.model
-    models.load_tokenizer(gemma).save_pretrained(base)
-    torch.manual_seed(0)
-    config = Gemma3TextConfig(
-        vocab_size=262_144, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=64,
-        intermediate_size=64, layer_types=["sliding_attention", "full_attention"], sliding_window=6,
-    )  # fmt: skip
-    Gemma3ForCausalLM(config).save_pretrained(base)
-    settings.keep(RUN, settings.Settings("laptop", str(weights), str(weights)))
+    base = tiny_gemma / DECODER.model
+    settings.keep(RUN, settings.Settings("laptop", str(tiny_gemma), str(tiny_gemma)))
     place = RUN.final / "QC" / DECODER.name
     recipe.save(DECODER, place / "recipe.json")
     for fold in DECODER.folds:

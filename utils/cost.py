@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from utils.attention import FULL, SLIDING
 from utils.decoders import decoder_class
 from utils.encoders import EncoderClassifier
-from utils.models import ENCODERS, autocast, make_trainable, weights_dtype
+from utils.models import ENCODERS, autocast, make_trainable, plain, weights_dtype
 from utils.recipe import Recipe
 
 DEPTHS = (2, 3)  # layers of the two networks that are tried
@@ -122,9 +122,9 @@ def _inputs(recipe: Recipe, encoder: bool, tokens: int, row: int) -> dict[str, T
 
 
 def _forward(model: nn.Module, inputs: dict[str, Tensor], recipe: Recipe) -> Tensor:
-    inner = model.base_model.model if hasattr(model, "base_model") and hasattr(model, "peft_config") else model
     with autocast(recipe):
         if recipe.pooling == "towers":
+            inner = plain(model)
             vectors = inner.embed(**inputs)
             half = len(vectors) // 2
             return inner.compare(vectors[:half], vectors[half : 2 * half]).float()
@@ -196,8 +196,8 @@ def pack_cost(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, t
     """
     text = config.get_text_config()
     told = json.dumps({**text.to_dict(), "model_type": text.model_type}, sort_keys=True, default=str)
-    plain = recipe.with_(name="", frozen_layers=0, rows=0, quantisation="none")
-    looks = _looks(plain, told, tokens, row, train)
+    bare = recipe.with_(name="", frozen_layers=0, rows=0, quantisation="none")
+    looks = _looks(bare, told, tokens, row, train)
     layers, frozen = text.num_hidden_layers, recipe.frozen_layers if train and recipe.tuning == "full" else 0
     trained = _line(looks, lambda look: look.trained, layers - frozen)
     # Of a frozen layer the forward pass alone is computed: a third of the work.
@@ -208,7 +208,7 @@ def pack_cost(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, t
     weights = _line(looks, lambda look: look.weights, layers)
     kept = (
         2 if recipe.precision == "bfloat16" and recipe.zero_stage else 4
-    )  # bytes of a trained number and its gradient
+    )  # bytes of a trained number, of its gradient
     extra = _line(looks, lambda look: look.extra, layers - frozen) - trained * 3 * kept * train
     if recipe.quantisation == "nf4":
         weights -= linear * (2 - NF4_BYTES)

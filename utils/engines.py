@@ -22,6 +22,11 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def values(model: nn.Module) -> Tensors:
+    """The trained parameters of a network that holds all of itself, on the CPU."""
+    return {name: parameter.detach().cpu().contiguous() for name, parameter in trained(model).items()}
+
+
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW; the head is new and small: it learns faster than what is pretrained (Howard and Ruder 2018, section 3.2)."""
     head = [parameter for name, parameter in trained(model).items() if "score" in name]
@@ -65,7 +70,7 @@ class Plain:
 
     def values(self) -> Tensors:
         """The trained parameters, whole, on the CPU."""
-        return {name: parameter.detach().cpu().contiguous() for name, parameter in trained(self.model).items()}
+        return values(self.model)
 
     def state(self) -> Tensors:
         """`value`, `exp_avg` and `exp_avg_sq` of every trained parameter: all that a resumption needs."""

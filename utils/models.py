@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BitsAndBytesConfi
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from utils import engines
 from utils.decoders import decoder_class
 from utils.encoders import EncoderClassifier
 from utils.recipe import Recipe
@@ -142,8 +143,7 @@ def save_trained(model: nn.Module, folder: Path, values: dict[str, Tensor] | Non
     `values` are what the engine tells of the model's trained parameters, where the model itself holds parts of them only.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if values is None:
-        values = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+    values = engines.values(model) if values is None else values
     if isinstance(model, PeftModel):
         model.save_pretrained(folder, state_dict=values, save_embedding_layers=False)
     else:

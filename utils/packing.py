@@ -76,7 +76,7 @@ def build_batch(rows: Sequence[Ids], lane: int = 0, device: torch.device | str =
     `input_ids, position_ids, end` `[lanes, width]`, padded with tokens that see themselves alone; `leaves` `[rows]` says
     where, counted through all lanes, each row's last token stands, in the order the rows were given.
     """
-    lanes = _lanes(rows, range(len(rows)), lane)
+    lanes = [numbers for numbers, _ in _lanes(rows, range(len(rows)), lane)]
     packs = [build_pack([rows[number] for number in numbers]) for numbers in lanes]
     width = max(len(pack.ids) for pack in packs)
     ids, depth = (np.zeros((len(packs), width), dtype=np.int64) for _ in range(2))
@@ -103,35 +103,38 @@ def _lexicographic(rows: Sequence[Ids], chosen: Iterable[int]) -> tuple[list[int
 FILLED = 15 / 16  # of a trie's size that is dealt out beforehand; repeated ancestors take the rest
 
 
-def _cut(rows: Sequence[Ids], order: list[int], costs: list[int], tokens: int) -> list[list[int]]:
+Trie = tuple[list[int], int]  # row numbers, and the tokens that they make together
+
+
+def _cut(rows: Sequence[Ids], order: list[int], costs: list[int], tokens: int) -> list[Trie]:
     """Cut rows in lexicographic order into tries of at most `tokens` tokens, as many as are needed and of about one size.
 
     Where a cut falls into a subtree, the next trie repeats its ancestors. A row that is longer stands alone.
     """
     enough = sum(costs) / max(1, math.ceil(sum(costs) / (tokens * FILLED)))
-    found: list[list[int]] = []
-    used = done = 0
+    found: list[Trie] = []
+    done = 0
     for number, cost in zip(order, costs, strict=True):
         done += cost
-        if not found or done - cost / 2 > len(found) * enough or used + cost > tokens:
-            found.append([])
-            used, cost = 0, len(rows[number])
-        found[-1].append(number)
-        used += cost
+        if not found or done - cost / 2 > len(found) * enough or found[-1][1] + cost > tokens:
+            found.append(([], 0))
+            cost = len(rows[number])
+        inside, used = found[-1]
+        inside.append(number)
+        found[-1] = (inside, used + cost)
     return found
 
 
-def _lanes(rows: Sequence[Ids], chosen: Iterable[int], lane: int) -> list[list[int]]:
+def _lanes(rows: Sequence[Ids], chosen: Iterable[int], lane: int) -> list[Trie]:
     """The tries that chosen rows stand in, side by side; one for all where `lane` is 0."""
     order, costs = _lexicographic(rows, chosen)
-    return _cut(rows, order, costs, lane) if lane else [order]
+    return _cut(rows, order, costs, lane) if lane else [(order, sum(costs))]
 
 
 def _area(encoded: Encoded, batch: Rows) -> int:
     """Tokens that a batch of tries computes: its lanes times the widest of them."""
-    rows = _Sequences(encoded)
-    lanes = _lanes(rows, batch.tolist(), encoded.lane)
-    return len(lanes) * max(sum(_lexicographic(rows, numbers)[1]) for numbers in lanes)
+    lanes = _lanes(_Sequences(encoded), batch.tolist(), encoded.lane)
+    return len(lanes) * max(tokens for _, tokens in lanes)
 
 
 class _Sequences(Sequence[Ids]):
@@ -163,12 +166,9 @@ def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
             f"a row of {longest} tokens is longer than a pack of {tokens}; raise pack_tokens and score_tokens"
         )
     narrow = 0 < encoded.lane < tokens
-    queue = [
-        np.array(batch, dtype=np.int64)
-        for batch in _cut(rows, order, costs, int(tokens * LEEWAY) if narrow else tokens)
-    ]
     found: list[Rows] = []
-    for batch in queue:
+    for numbers, _ in _cut(rows, order, costs, int(tokens * LEEWAY) if narrow else tokens):
+        batch = np.array(numbers, dtype=np.int64)
         found += _fitting(encoded, batch, tokens) if narrow else [batch]
     return found
 

@@ -22,7 +22,7 @@ from utils.schema import SISTER, TASKS
 from utils.settings import SettingsError
 from utils.text import query_field, target_field
 from utils.tokens import Encoded, encode
-from utils.zoo import ZOO
+from utils.zoo import STAND_IN, TOKENIZERS, ZOO
 
 SAMPLE = 20_000  # distinct queries that are tokenised
 BLOCK = 400  # neighbours in the order of scoring that are tokenised together
@@ -213,16 +213,13 @@ def _encode(table: pd.DataFrame, task: str, tokenizer: Any, recipe: Recipe) -> E
     return encode(table, task, tokenizer, recipe, ZOO[recipe.model].family == "xlm-r")
 
 
-STAND_INS = {"xlm-r": "multilingual-e5-small"}  # for a tokenizer that is not here; all else is counted by Gemma's
-
-
 def open_tokenizer(name: str, folder: str) -> tuple[Any, bool]:
     """A model's tokenizer, and whether another's stands in for it."""
     try:
         return models.load_tokenizer(weights.resolve(name, folder, offline=True)), False
     except weights.WeightsError:
         family = ZOO[name].family
-        near = STAND_INS.get(family, "gemma-3-270m")
+        near = TOKENIZERS.get(family, STAND_IN)
         return models.load_tokenizer(weights.resolve(near)), not (family == "gemma" and name.startswith("gemma-3"))
 
 
@@ -336,6 +333,19 @@ class _Planner:
                 return f"needs {need / 1e9:.0f} GB of {self.device.memory / 1e9:.0f}: set {knob} (then {eased / 1e9:.0f} GB)"
         return f"needs {need / 1e9:.0f} GB of {self.device.memory / 1e9:.0f}: no knob is enough; take a larger GPU or a smaller model"
 
+    def arms(self, champion: Recipe, task: str) -> dict[str, Recipe]:
+        """The arms of the TAPT comparison, as `tapt.arms` makes them; none without the sister task."""
+        if SISTER[task] not in self.texts:
+            return {}
+        direct, there = self.profile.tapt(champion), len(self.texts[SISTER[task]].train)
+        sister = self.profile.sister_rows or there
+        longer = 1 + min(sister, there) / max(1, self.rows(direct, task)[0])
+        return {
+            "direct": direct,
+            "direct-longer": direct.with_(epochs=direct.epochs * longer),
+            "tapt": direct.with_(sister_rows=sister),
+        }
+
     def translation(self) -> list[Step]:
         """One pass over the distinct queries that are not English, by the translator's size; none for a word list."""
         name = self.profile.translation
@@ -368,16 +378,11 @@ def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder:
         for recipe in profile.recipes(task):
             if recipe.kind == "classifier":
                 steps.append(planner.step("04", recipe.name, recipe, task, ("test",), profile.judge_rows))
-    for task in tasks:
-        champion = next(recipe for recipe in profile.recipes(task) if recipe.name == profile.comparison)
-        if SISTER[task] in texts:
-            direct = profile.tapt(champion)
-            sister = profile.sister_rows or len(texts[SISTER[task]].train)
-            longer = 1 + min(sister, len(texts[SISTER[task]].train)) / max(1, planner.rows(direct, task)[0])
-            arms = {"direct": direct, "direct-longer": direct.with_(epochs=direct.epochs * longer),
-                    "tapt": direct.with_(sister_rows=sister)}  # fmt: skip
-            for name, arm in arms.items():
-                steps.append(planner.step("05", f"{champion.name}, {name}", arm, task, ("test",), profile.judge_rows))
+    champions = {task: next(r for r in profile.recipes(task) if r.name == profile.comparison) for task in tasks}
+    for task, champion in champions.items():
+        for name, arm in planner.arms(champion, task).items():
+            steps.append(planner.step("05", f"{champion.name}, {name}", arm, task, ("test",), profile.judge_rows))
+    for task, champion in champions.items():
         final = profile.final(champion, task, tapt=SISTER[task] in texts)
         steps.append(planner.step("06", f"{final.name}, final", final, task, ("dev", "test"), 0))
     return steps
@@ -387,7 +392,7 @@ def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder:
 
 
 def disk_needed(profile: Profile, folder: str) -> float:
-    """Bytes of weights that are still to be fetched, and of what the trainings keep."""
+    """Bytes of the ladder's weights that are still to be fetched."""
     missing = 0.0
     for name in dict.fromkeys(r.model for r in profile.ladder if r.model):
         try:

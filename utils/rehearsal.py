@@ -22,13 +22,10 @@ from transformers.utils import logging
 from utils import shapes, weights
 from utils.files import write_text
 from utils.paths import REHEARSAL
-from utils.zoo import ZOO
+from utils.zoo import STAND_IN, TOKENIZERS, ZOO
 
 VERSION = "1"  # changes whenever the networks do
 SEED = 2025
-# Whose tokenizer serves: the family's own where a package carries it.
-TOKENIZERS = {"xlm-r": "multilingual-e5-small", "gemma": "gemma-3-270m"}
-STAND_IN = "gemma-3-270m"
 EYE = SiglipVisionConfig(
     hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=28, patch_size=14
 )

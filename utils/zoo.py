@@ -26,6 +26,9 @@ class Model:
     package: Package | None = None  # a pip package that carries the same weights
 
 
+# Whose tokenizer a family has, where a package carries it; another's stands in for the rest.
+TOKENIZERS = {"xlm-r": "multilingual-e5-small", "gemma": "gemma-3-270m"}
+STAND_IN = "gemma-3-270m"
 APACHE, GEMMA_TERMS = "Apache-2.0", "Gemma terms of use"
 ZOO = {
     "multilingual-e5-small": Model(
