@@ -4,7 +4,6 @@ python tests/memory.py MODEL TOKENS      one JSON line: bytes planned, peak resi
 """
 
 import json
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -19,8 +18,10 @@ from utils.train import fit
 STEPS, ROW = 3, 32
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def resident(kind: str) -> int:
+    """Bytes that are resident (VmRSS), or were at the fullest moment (VmHWM); rusage would tell a larger parent's."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith(kind)).split()[1])
 
 
 def main(name: str, tokens: int) -> None:
@@ -35,14 +36,14 @@ def main(name: str, tokens: int) -> None:
     label = np.arange(len(cut)) % 2
     base = weights.resolve(name)
     models.load_tokenizer(base)  # 0.3 GB of the host's memory, whatever the pack
-    before = resident()
+    before = resident("VmRSS")
     network = models.make_trainable(models.load_network(recipe, base), recipe)
     sum(
         float(value.sum()) for value in network.parameters()
     )  # weights are mapped from their file: make all of them resident
     with tempfile.TemporaryDirectory() as folder:
         fit(network, encoded, label, recipe, 0, Path(folder), "", "", "none")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resident("VmHWM")
     planned = pack_cost(recipe, shapes.config(name), rows * ROW, ROW // 2 if towers else ROW, train=True)
     parts = {part: round(getattr(planned, part) / 1e6) for part in ("weights", "gradients", "optimizer", "activations")}
     print(json.dumps({"planned": planned.peak, "measured": peak - before, "before": before, "parts": parts}))

@@ -10,7 +10,7 @@ from utils.paths import ROOT
 FLOORS = (
     {"paths", "schema", "files", "metrics", "progress", "attention", "ranks", "shapes"},
     {"text", "recipe", "settings", "lexicon", "plots", "data", "blend", "packages", "encoders", "decoders", "launch"},
-    {"zoo", "engines", "synthesis", "taxonomy", "clean", "submit", "baselines", "tokens"},
+    {"zoo", "engines", "synthesis", "taxonomy", "clean", "submit", "baselines", "tokens", "devices"},
     {"profiles", "weights", "sample", "eda", "folds", "leaderboard", "packing"},
     {"models", "seq2seq", "rehearsal"},
     {"forward", "report", "cost", "translate", "export"},

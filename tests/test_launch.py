@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +105,12 @@ def test_a_killed_rank_is_named_and_the_next_call_ends_as_an_undisturbed_one(
     assert not running.is_alive() and time.monotonic() - killed < 60
     assert failure and "was killed (SIGKILL)" in failure[0] and "rank " in failure[0]
     assert not (place / "oof.parquet").exists() and (place / "checkpoint.safetensors").exists()
+    shutil.copytree(place, tmp_path / "one")
     assert np.array_equal(train(recipe, place, tiny_gemma, TWO), whole)
+    assert np.abs(train(recipe, tmp_path / "one", tiny_gemma, Places(ranks=1)) - whole).max() < 1e-3
+    told = json.loads((tmp_path / "one" / fitting.ENGINE).read_text())
+    assert told["world_size"] == 1 and all(epoch["each_row_once"] for epoch in told["epochs"])
+    assert sum(map(len, told["ids_by_rank"])) == len(TEACHERS)
 
 
 def test_the_error_of_the_rank_that_failed_is_told(tiny_gemma: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ PASSED = {
     "run",
     "data",
     "rows",
+    "rungs",
     "models",
     "hosts",
     "shell",

@@ -95,7 +95,7 @@ def row_by_row(model: nn.Module, rows: list[Ids]) -> Tensor:
 def packed(model: nn.Module, rows: list[Ids], batches: list[np.ndarray], lane: int = 0) -> Tensor:
     found: list[Tensor] = [torch.empty(0)] * len(rows)
     for batch in batches:
-        logits = model(**build_batch([rows[number] for number in batch], lane)).logits
+        logits = model(**build_batch([rows[number] for number in batch], lane > 0)).logits
         for number, logit in zip(batch, logits, strict=True):
             found[number] = logit
     return torch.stack(found)
@@ -151,13 +151,13 @@ def test_logits_and_gradients_are_those_of_the_row_alone(
 
 
 def test_exact_under_gradient_checkpointing(model: nn.Module) -> None:
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     try:
         check_exactness(model, SHARED, 40)
         check_exactness(model, SHARED, 9)  # subtrees are cut, their ancestors repeated
     finally:
-        model.gradient_checkpointing_disable()
+        model.activation_checkpointing_disable()
         model.eval()
 
 
@@ -180,8 +180,8 @@ def test_planted_errors_are_caught(model: nn.Module, monkeypatch: pytest.MonkeyP
             check_exactness(model, SHARED, 40)
     monkeypatch.setattr(attention, "visible", true_masks)
 
-    def running_on(rows: list[Ids], lane: int = 0) -> packing.Batch:
-        batch = true_batch(rows, lane)
+    def running_on(rows: list[Ids], lanes: bool = False) -> packing.Batch:
+        batch = true_batch(rows, lanes)
         return batch | {"position_ids": torch.arange(batch["input_ids"].shape[1]).expand_as(batch["input_ids"])}
 
     monkeypatch.setitem(globals(), "build_batch", running_on)
@@ -286,7 +286,7 @@ def test_lanes_keep_to_their_width_and_the_batch_to_its_budget(rows: list[Ids], 
     batches = trie_batches(kind, np.arange(len(rows)), budget)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(rows)))
     for numbers in batches:
-        batch = build_batch([rows[number] for number in numbers], lane)
+        batch = build_batch([rows[number] for number in numbers], lanes=True)
         count, width = batch["input_ids"].shape
         assert count * width == count_tokens(kind, numbers)
         assert width <= max(lane, *(len(rows[number]) for number in numbers))
@@ -296,6 +296,16 @@ def test_lanes_keep_to_their_width_and_the_batch_to_its_budget(rows: list[Ids], 
             start, place = leaf // width * width, leaf % width
             ancestors = [start + i for i in range(place + 1) if place < end[start + i]]
             assert tuple(ids[ancestors]) == rows[number]
+
+
+def test_cuts_fall_where_rows_share_least() -> None:
+    """Groups of uneven size, three rows each: no cut goes through one, so no token is computed twice."""
+    sizes = [30, 20, 28, 22, 30, 26]
+    rows = [(kind,) * (size - 9) + (9, row, 8) for kind, size in enumerate(sizes, start=1) for row in range(3)]
+    kind = encoded(rows, 64)
+    batches = trie_batches(kind, np.arange(len(rows)), 64)
+    assert sum(count_tokens(kind, batch) for batch in batches) == sum(sizes) - 6 * 9 + 6 * (1 + 3 * 2)
+    assert len(batches) == 3
 
 
 def test_a_row_longer_than_a_pack_is_refused() -> None:

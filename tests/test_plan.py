@@ -5,14 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from utils import models, packing, plan, profiles, shapes, weights
+from utils import devices, models, packing, plan, profiles, rehearsal, road, shapes, tokens, weights
 from utils.cost import pack_cost
-from utils.paths import ROOT
+from utils.paths import ROOT, Run
 from utils.zoo import ZOO
 
 RUNGS = {recipe.name: recipe for recipe in (*profiles.LAPTOP.ladder, *profiles.A100.ladder)}
@@ -67,7 +68,7 @@ def test_more_of_anything_costs_more() -> None:
 
 def test_what_does_not_fit_names_the_knob(small: Path) -> None:
     texts = plan.read_texts(small)
-    device = plan.Device("t4-16gb", 16e9, 65e12)
+    device = devices.Device("t4-16gb", 16e9, 65e12)
     large = next(recipe for recipe in profiles.A100.recipes("QC") if recipe.name == "gemma-3-12b")
     planner = plan._Planner(profiles.A100, texts, device, "")
     assert "set quantisation='nf4', zero_stage=2" in planner.misfit(large, 4096, 60)
@@ -75,10 +76,10 @@ def test_what_does_not_fit_names_the_knob(small: Path) -> None:
 
 
 def test_devices_are_found_by_name() -> None:
-    found, why = plan.open_device("4xa100-80gb")
+    found, why = devices.open_device("4xa100-80gb")
     assert (found.count, found.memory, why) == (4, 80e9, "named with --gpu")
-    with pytest.raises(plan.PlanError, match="use one of a100-80gb"):
-        plan.open_device("a100")
+    with pytest.raises(devices.DeviceError, match="use one of a100-80gb"):
+        devices.open_device("a100")
 
 
 @pytest.mark.parametrize("task", ["QC", "QI"])
@@ -86,9 +87,10 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
     table = plan.read_texts(sample_folder)[task].train
     recipe = next(recipe for recipe in profiles.A100.recipes(task) if recipe.name == "gemma-3-12b")
     tokenizer = models.load_tokenizer(weights.resolve("gemma-3-270m"))
-    each, _ = plan.training_tokens(table, recipe, task, tokenizer, plan.some_steps(table, recipe, task, 800))
-    scored = plan.scoring_tokens(table, recipe, task, tokenizer, plan.some_blocks(table, recipe, task, 800))
-    encoded = plan._encode(table, task, tokenizer, recipe)
+    steps, blocks = plan.some_steps(table, recipe, task, 800), plan.some_blocks(table, recipe, task, 800)
+    each, _ = plan.encode_parts(table, recipe, task, tokenizer, steps).tokens(recipe.pack_tokens)
+    scored, _ = plan.encode_parts(table, recipe, task, tokenizer, blocks).tokens(recipe.score_tokens)
+    encoded = tokens.encode(table, task, tokenizer, recipe, encoder=False)
     steps = packing.training_steps(encoded, recipe.with_(epochs=1.0))
     full = sum(packing.count_tokens(encoded, pack) for step in steps for pack in step) / len(table)
     packs = packing.batches(encoded, np.arange(len(table)), recipe.score_tokens)
@@ -97,10 +99,50 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
 
 
 def test_the_plan_of_the_large_road_names_every_step(small: Path) -> None:
-    device, why = plan.open_device("4xa100-80gb")
+    device, why = devices.open_device("4xa100-80gb")
     steps = plan.make_plan(profiles.A100, plan.read_texts(small), device, "")
     told = plan.write_plan(steps, device, why, 1e9)
     assert {step.name for step in steps} >= {recipe.name for recipe in profiles.RUNGS}
     assert "gemma-3-12b, final" in told and "in all:" in told and "fits:    everything" in told
     assert all(step.hours > 0 and step.cost.peak > 0 for step in steps)
     assert pd.Series([step.notebook for step in steps]).is_monotonic_increasing and len(steps) > 20
+
+
+@pytest.fixture(scope="module")
+def large_road(small: Path) -> list[str]:
+    """Arguments of the large road with everything in place but what a test takes away."""
+    models = rehearsal.make_models(profiles.load("a100", rungs="gemma-3-12b").models)
+    return [
+        "--profile",
+        "a100",
+        "--rungs",
+        "gemma-3-12b",
+        "--data",
+        str(small),
+        "--models",
+        str(models),
+        "--run",
+        "test-refused",
+    ]
+
+
+def test_a_gpu_too_small_is_refused_before_anything_runs(large_road: list[str], shell) -> None:
+    done = shell("python", "-m", "utils.road", *large_road, "--gpu", "t4-16gb")
+    assert done.returncode == 2 and "01_eda" not in done.stdout
+    assert "does not fit:" in done.stdout and "set quantisation='nf4', zero_stage=2" in done.stdout
+    assert not Run("test-refused").root.exists()
+
+
+def test_a_full_disk_is_refused_before_anything_runs(
+    large_road: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(road.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
+    assert road.main([*large_road, "--gpu", "4xa100-80gb"]) == road.REFUSED
+    told = capsys.readouterr().out
+    assert "1.0 GB free; make room" in told and "01_eda" not in told and not Run("test-refused").root.exists()
+
+
+def test_networks_that_cannot_be_had_are_refused_with_the_command_that_gets_them(small: Path, shell) -> None:
+    done = shell("python", "-m", "utils.road", "--profile", "a100", "--rungs", "gemma-3-12b", "--data", str(small))
+    assert done.returncode == 2 and "run: hf auth login && hf download google/gemma-3-12b-pt" in done.stderr
+    assert "01_eda" not in done.stdout

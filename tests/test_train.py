@@ -30,6 +30,7 @@ ENCODER = Recipe(
     batch_rows=8,
     pack_tokens=96,
     share_rows=2,
+    dropout=0.1,
     learning_rate=1e-3,
     max_length=48,
 )

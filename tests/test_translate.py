@@ -12,6 +12,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import (
     M2M100Config,
     M2M100ForConditionalGeneration,
+    NllbTokenizer,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -98,51 +100,54 @@ def test_the_embedded_glossary_helps_every_foreign_language() -> None:
     assert translate.open_backend("none").translate(["zapatos"], ["es"]) == ["zapatos"]
 
 
-WORDS = [
-    "<pad>",
-    "</s>",
-    "<unk>",
-    "<2en>",
-    "<s>",
-    "eng_Latn",
-    "spa_Latn",
-    "rojo",
-    "zapatos",
-    "de",
-    "mujer",
-    "red",
-    "shoes",
-]
+WORDS = ["<pad>", "</s>", "<unk>", "<2en>", "<s>", "rojo", "zapatos", "de", "mujer", "red", "shoes"]
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # as NLLB numbers them
 TEXTS = ["zapatos de mujer", "rojo", "zapatos", "rojo zapatos de mujer"]
 
 
-def write_translator(family: str, folder: Path) -> None:
-    """A tiny random network of the family's true class with a tokenizer of words."""
-    size = {"d_model": 16, "decoder_start_token_id": 1, "pad_token_id": 0, "eos_token_id": 1}
+def write_madlad(folder: Path) -> None:
+    """A tiny random network of MADLAD-400's class with a tokenizer of words."""
     tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.post_processor = TemplateProcessing("$A </s>", "$A $B </s>", [("</s>", 1)])
     names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    config = T5Config(
+        vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False, decoder_start_token_id=1, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    keep(T5ForConditionalGeneration(config), whole, [*range(5)], folder)
+
+
+def write_nllb(folder: Path) -> None:
+    """A tiny random network of NLLB-200's class with its own class of tokenizer, over letters."""
+    letters = [*SPECIAL, "\u2581", *sorted(set("".join(TEXTS) + "shoe") - {" "})]
+    tokenizer = NllbTokenizer({letter: number for number, letter in enumerate(letters)}, [])
+    config = M2M100Config(
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=128, bos_token_id=0, pad_token_id=1, eos_token_id=2,
+        decoder_start_token_id=2,
+    )  # fmt: skip
+    special = [*range(len(SPECIAL)), *range(len(letters), len(tokenizer))]
+    keep(M2M100ForConditionalGeneration(config), tokenizer, special, folder)
+
+
+def keep(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, special: list[int], folder: Path) -> None:
+    """Save both; special tokens, of which nothing would be read, are hardly ever written."""
+    network.lm_head.weight.data[special] = 0
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_translator(name: str, folder: Path) -> None:
     torch.manual_seed(1)
-    if family == "madlad":
-        config = T5Config(
-            vocab_size=len(WORDS), d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False, **size,
-        )  # fmt: skip
-        T5ForConditionalGeneration(config).save_pretrained(folder)
-    else:
-        config = M2M100Config(
-            vocab_size=len(WORDS), encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=128, bos_token_id=4, **size,
-        )  # fmt: skip
-        M2M100ForConditionalGeneration(config).save_pretrained(folder)
+    {"madlad": write_madlad, "nllb": write_nllb}[ZOO[name].family](folder / name)
 
 
 @pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-3.3b"])
 def test_translators_run_on_their_true_class(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real loading and generation: what stands beside a text in its batch changes nothing, nor does a second device."""
-    write_translator(ZOO[name].family, tmp_path / name)
+    write_translator(name, tmp_path)
     monkeypatch.setattr(seq2seq, "MAX_NEW", 4)
     backend = translate.open_backend(name, str(tmp_path))
     together = backend.translate(TEXTS, ["es"] * 4)
@@ -153,12 +158,24 @@ def test_translators_run_on_their_true_class(name: str, tmp_path: Path, monkeypa
     assert translate.open_backend(name, str(tmp_path)).translate(TEXTS, ["es"] * 4) == together
 
 
-def test_a_converted_folder_answers_as_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_family_is_told_the_languages_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(seq2seq, "_open_network", lambda *_: lambda sources: (asked.extend(sources), sources)[1])
+    for name in ("madlad400-3b-mt", "nllb-200-3.3b"):
+        write_translator(name, tmp_path)
+        translate.open_backend(name, str(tmp_path)).translate(["rojo", "rojo"], ["es", "vn"])
+    assert asked[0] == asked[1] == ["<2en>", "rojo", "</s>"]
+    assert [(pieces[0], pieces[-1]) for pieces in asked[2:]] == [("spa_Latn", "</s>"), ("vie_Latn", "</s>")]
+
+
+@pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-3.3b"])
+def test_a_converted_folder_answers_as_the_network_does(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """CTranslate2 in float32 writes what transformers writes."""
     from ctranslate2.converters import TransformersConverter
 
-    name = "madlad400-3b-mt"
-    write_translator("madlad", tmp_path / "plain" / name)
+    write_translator(name, tmp_path / "plain")
     monkeypatch.setattr(seq2seq, "MAX_NEW", 4)
     expected = translate.open_backend(name, str(tmp_path / "plain")).translate(TEXTS, ["es"] * 4)
     TransformersConverter(

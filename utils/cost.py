@@ -21,9 +21,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from utils.attention import FULL, SLIDING
 from utils.decoders import decoder_class
 from utils.encoders import EncoderClassifier
-from utils.models import ENCODERS, autocast, make_trainable, plain, weights_dtype
+from utils.models import ENCODERS, autocast, make_trainable, plain, weights_dtype, with_dropout
 from utils.recipe import Recipe
 
+ROW = 32  # tokens of a decoder's row, which say only how many positions are read
 DEPTHS = (2, 3)  # layers of the two networks that are tried
 NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8  # a weight and its part of the doubly quantised scales
 
@@ -91,7 +92,7 @@ def _network(recipe: Recipe, config: PreTrainedConfig, train: bool) -> nn.Module
         try:
             if config.model_type in ENCODERS:
                 model: nn.Module = EncoderClassifier(
-                    AutoModel.from_config(config, add_pooling_layer=False), recipe.pooling
+                    AutoModel.from_config(with_dropout(config, recipe), add_pooling_layer=False), recipe.pooling
                 )
             else:
                 model = decoder_class(config)(config)
@@ -115,8 +116,8 @@ def _inputs(recipe: Recipe, encoder: bool, tokens: int, row: int) -> dict[str, T
     if encoder:
         ids = torch.empty(max(1, tokens // row), row, dtype=torch.long)
         return {"input_ids": ids, "attention_mask": torch.empty_like(ids)}
-    width = min(recipe.lane_tokens or tokens, tokens)
-    ids = torch.empty(max(1, tokens // width), width, dtype=torch.long)
+    lanes = -(-tokens // min(recipe.lane_tokens or tokens, tokens))
+    ids = torch.empty(lanes, -(-tokens // lanes), dtype=torch.long)
     leaves = torch.empty(max(1, tokens // row), dtype=torch.long)
     return {"input_ids": ids, "position_ids": torch.empty_like(ids), "end": torch.empty_like(ids), "leaves": leaves}
 
@@ -155,13 +156,17 @@ def _look(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, train
         with torch.set_grad_enabled(train):
             model.train(train)
             with live:
-                for _ in range(2 if train else 1):  # from the second step on AdamW's moments are there
-                    logits = _forward(model, inputs, recipe)
-                    if optimizer is not None:
-                        logits.sum().backward()
-                        optimizer.step()
-                        optimizer.zero_grad()
-                    del logits
+                if optimizer is not None:  # from the second step on AdamW's moments are there
+                    for value in trained:
+                        value.grad = torch.empty_like(value)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                logits = _forward(model, inputs, recipe)
+                if optimizer is not None:
+                    logits.sum().backward()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                del logits
             with work:  # apart, as it keeps what a checkpointed layer would let go
                 logits = _forward(model, inputs, recipe)
                 if train:
@@ -174,6 +179,24 @@ def _look(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, train
     size = sum(value.numel() * value.element_size() for value in values)
     counts = [sum(value.numel() for value in part) for part in (values, trained)]
     return _Look(*counts, size, linear, live.peak, work.get_total_flops())
+
+
+def _essence(recipe: Recipe) -> Recipe:
+    """Of a recipe what a network's size and work hang on: recipes that differ in all else are looked at once."""
+    kept = (
+        "family",
+        "model",
+        "pooling",
+        "tuning",
+        "lora_rank",
+        "lora_alpha",
+        "lora_dropout",
+        "dropout",
+        "precision",
+        "lane_tokens",
+    )
+    fields = {name: getattr(recipe, name) for name in (*kept, "checkpointing")}
+    return Recipe("", **fields, zero_stage=min(recipe.zero_stage, 2))
 
 
 @cache
@@ -196,8 +219,7 @@ def pack_cost(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, t
     """
     text = config.get_text_config()
     told = json.dumps({**text.to_dict(), "model_type": text.model_type}, sort_keys=True, default=str)
-    bare = recipe.with_(name="", frozen_layers=0, rows=0, quantisation="none")
-    looks = _looks(bare, told, tokens, row, train)
+    looks = _looks(_essence(recipe), told, tokens, row if text.model_type in ENCODERS else ROW, train)
     layers, frozen = text.num_hidden_layers, recipe.frozen_layers if train and recipe.tuning == "full" else 0
     trained = _line(looks, lambda look: look.trained, layers - frozen)
     # Of a frozen layer the forward pass alone is computed: a third of the work.

@@ -121,16 +121,20 @@ class _Trainer:
 
 
 def engine_facts(found: Fit, recipe: Recipe, ids: np.ndarray) -> dict[str, Any]:
-    """What a training ran on, and the ids that each process computed in the first epoch: disjoint, and together all."""
+    """What a training ran on, and the ids that each process computed in the first epoch: disjoint, and together all.
+
+    A run that was resumed on fewer processes tells of the former ones too.
+    """
     seen, once = found.seen.numpy(), (found.times == 1).numpy()
+    places = range(1, max(found.world, int(seen.max(initial=0))) + 1)
     epochs = [
         {
-            "rows_by_rank": [int((row == rank + 1).sum()) for rank in range(found.world)],
+            "rows_by_rank": [int((row == place).sum()) for place in places],
             "each_row_once": bool(one.all()),
         }
         for row, one in zip(seen, once, strict=True)
     ]
-    first = [ids[seen[0] == rank + 1].tolist() for rank in range(found.world)]
+    first = [ids[seen[0] == place].tolist() for place in places]
     return {
         "engine": found.engine, "zero_stage": recipe.zero_stage, "world_size": found.world, "device": str(models.device()),
         "config": engines.zero_config(recipe) if recipe.zero_stage else {}, "rows": len(ids), "epochs": epochs, "ids_by_rank": first,

@@ -41,7 +41,8 @@ def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
 
     Raises RuntimeError where the logits differ by more than rounding.
     """
-    chosen = np.argsort(encoded.group, kind="stable")[:CHECKED]
+    alike = np.argsort(encoded.group, kind="stable")[:CHECKED]
+    chosen = np.array(sorted(alike, key=encoded.rows.__getitem__))
     with torch.no_grad():
         together = logits(model, encoded, chosen, pad_id)
         single = [torch.tensor([encoded.rows[row][0]], device=together.device) for row in chosen]
@@ -62,6 +63,6 @@ def logits(model: nn.Module, encoded: Encoded, chosen: Rows, pad_id: int, tokens
     place = next(model.parameters()).device
     sequences = [row[0] for row in rows]
     if encoded.causal:
-        return model(**build_batch(sequences, encoded.lane, place)).logits.float()
+        return model(**build_batch(sequences, encoded.lane > 0, place)).logits.float()
     inputs = {key: value.to(place) for key, value in pad(sequences, pad_id).items()}
     return model(**inputs).logits.float()

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
@@ -20,7 +28,8 @@ from utils.recipe import Recipe
 from utils.weights import check_size, count_parameters
 from utils.zoo import OTHER_TOWERS, ZOO
 
-# A missing 4-bit kernel of the CPU and a bar for every loaded tensor are no news to anybody.
+# A missing 4-bit kernel of the CPU, a bar for every loaded tensor and an older name that peft asks for are no news to anybody.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -74,8 +83,9 @@ def load_network(recipe: Recipe, folder: Path) -> nn.Module:
     check_size(recipe.model, count_parameters(folder))
     torch.manual_seed(recipe.seed)
     if is_encoder(folder):
+        config = with_dropout(AutoConfig.from_pretrained(folder), recipe)
         encoder = AutoModel.from_pretrained(
-            folder, dtype=weights_dtype(recipe), use_safetensors=True, add_pooling_layer=False
+            folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, add_pooling_layer=False
         )
         return EncoderClassifier(encoder, recipe.pooling)
     whole = AutoConfig.from_pretrained(folder)
@@ -89,6 +99,12 @@ def load_network(recipe: Recipe, folder: Path) -> nn.Module:
     model.config.pad_token_id = load_tokenizer(folder).pad_token_id
     model.config.use_cache = False
     return model
+
+
+def with_dropout(config: PreTrainedConfig, recipe: Recipe) -> PreTrainedConfig:
+    """An encoder's configuration with the recipe's dropout in place of its own."""
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = recipe.dropout
+    return config
 
 
 def quantisation(recipe: Recipe) -> QuantizationConfigMixin | None:
@@ -113,7 +129,7 @@ def make_trainable(model: nn.Module, recipe: Recipe, start: Path | None = None) 
     """
     if recipe.checkpointing:
         base = model.encoder if isinstance(model, EncoderClassifier) else model
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.tuning == "lora":
         if start is not None:
             return PeftModel.from_pretrained(model, start, is_trainable=True)

@@ -7,9 +7,10 @@ without dropout only: under dropout the rows of a trie would share one draw for 
 Attention compares every token of a trie with every other, so a large batch is several narrow tries side by side: its lanes.
 """
 
+import itertools
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,115 +71,96 @@ def build_pack(rows: Sequence[Ids]) -> Pack:
     return Pack(np.array(ids, dtype=np.int64), np.array(depth, dtype=np.int64), end[: len(ids)], leaves)
 
 
-def build_batch(rows: Sequence[Ids], lane: int = 0, device: torch.device | str = "cpu") -> Batch:
-    """Rows as tries of at most `lane` tokens (0 = one) side by side: the arguments of one packed forward pass.
+def build_batch(rows: Sequence[Ids], lanes: bool = False, device: torch.device | str = "cpu") -> Batch:
+    """Rows as one trie, or as several side by side: the arguments of one packed forward pass.
 
+    With `lanes` a row that sorts before the one ahead of it begins a new trie, as `trie_batches` orders them.
     `input_ids, position_ids, end` `[lanes, width]`, padded with tokens that see themselves alone; `leaves` `[rows]` says
     where, counted through all lanes, each row's last token stands, in the order the rows were given.
     """
-    lanes = [numbers for numbers, _ in _lanes(rows, range(len(rows)), lane)]
-    packs = [build_pack([rows[number] for number in numbers]) for numbers in lanes]
+    places = _lanes(rows) if lanes else [range(len(rows))]
+    packs = [build_pack([rows[place] for place in lane]) for lane in places]
     width = max(len(pack.ids) for pack in packs)
     ids, depth = (np.zeros((len(packs), width), dtype=np.int64) for _ in range(2))
     end = np.tile(np.arange(1, width + 1), (len(packs), 1))
     leaves = np.empty(len(rows), dtype=np.int64)
-    for place, (pack, numbers) in enumerate(zip(packs, lanes, strict=True)):
+    for number, (pack, lane) in enumerate(zip(packs, places, strict=True)):
         size = len(pack.ids)
-        ids[place, :size], depth[place, :size], end[place, :size] = pack.ids, pack.depth, pack.end
-        leaves[numbers] = place * width + pack.leaves
+        ids[number, :size], depth[number, :size], end[number, :size] = pack.ids, pack.depth, pack.end
+        leaves[lane] = number * width + pack.leaves
     arrays = {"input_ids": ids, "position_ids": depth, "end": end, "leaves": leaves}
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
-def _lexicographic(rows: Sequence[Ids], chosen: Iterable[int]) -> tuple[list[int], list[int]]:
-    """The chosen rows in lexicographic order, and the tokens that each adds to those before it."""
-    order = sorted(chosen, key=rows.__getitem__)
-    costs, before = [], ()
-    for number in order:
-        costs.append(len(rows[number]) - shared(before, rows[number]))
-        before = rows[number]
-    return order, costs
+def _lanes(rows: Sequence[Ids]) -> list[range]:
+    """The ascending runs of rows: where each trie of a batch begins and ends."""
+    begins = [0, *(place for place in range(1, len(rows)) if rows[place] < rows[place - 1])]
+    return [range(start, stop) for start, stop in zip(begins, [*begins[1:], len(rows)], strict=True)]
+
+
+def _costs(rows: Sequence[Ids]) -> list[int]:
+    """Of rows in lexicographic order: the tokens that each adds to those before it."""
+    pairs = itertools.pairwise([(), *rows])
+    return [len(row) - shared(before, row) for before, row in pairs]
 
 
 FILLED = 15 / 16  # of a trie's size that is dealt out beforehand; repeated ancestors take the rest
+SWAY = 0.85  # of that size from which on a trie may end, where its last row and the next share least
 
 
-Trie = tuple[list[int], int]  # row numbers, and the tokens that they make together
+def _cut(rows: Sequence[Ids], tokens: int) -> list[tuple[range, int]]:
+    """Cut rows in lexicographic order into tries of at most `tokens` tokens and of about one size: places, and tokens.
 
-
-def _cut(rows: Sequence[Ids], order: list[int], costs: list[int], tokens: int) -> list[Trie]:
-    """Cut rows in lexicographic order into tries of at most `tokens` tokens, as many as are needed and of about one size.
-
-    Where a cut falls into a subtree, the next trie repeats its ancestors. A row that is longer stands alone.
+    A cut repeats what the rows on its two sides share, so it is made where that is least. A row that is longer stands alone.
     """
-    enough = sum(costs) / max(1, math.ceil(sum(costs) / (tokens * FILLED)))
-    found: list[Trie] = []
-    done = 0
-    for number, cost in zip(order, costs, strict=True):
-        done += cost
-        if not found or done - cost / 2 > len(found) * enough or found[-1][1] + cost > tokens:
-            found.append(([], 0))
-            cost = len(rows[number])
-        inside, used = found[-1]
-        inside.append(number)
-        found[-1] = (inside, used + cost)
+    costs = _costs(rows)
+    found: list[tuple[range, int]] = []
+    start, left = 0, sum(costs)
+    while start < len(rows):
+        size = left / max(1, math.ceil(left / (tokens * FILLED)))
+        most = min(tokens, size / SWAY)
+        used, stop, least, best = len(rows[start]), start + 1, math.inf, (start + 1, len(rows[start]))
+        while stop < len(rows):
+            repeated = len(rows[stop]) - costs[stop]
+            if used >= size * SWAY and repeated <= least:
+                least, best = repeated, (stop, used)
+            if used + costs[stop] > most:
+                break
+            used, stop = used + costs[stop], stop + 1
+        if stop == len(rows) or least == math.inf:
+            best = (stop, used)
+        found.append((range(start, best[0]), best[1]))
+        left -= sum(costs[start : best[0]])
+        start = best[0]
     return found
-
-
-def _lanes(rows: Sequence[Ids], chosen: Iterable[int], lane: int) -> list[Trie]:
-    """The tries that chosen rows stand in, side by side; one for all where `lane` is 0."""
-    order, costs = _lexicographic(rows, chosen)
-    return _cut(rows, order, costs, lane) if lane else [(order, sum(costs))]
 
 
 def _area(encoded: Encoded, batch: Rows) -> int:
     """Tokens that a batch of tries computes: its lanes times the widest of them."""
-    lanes = _lanes(_Sequences(encoded), batch.tolist(), encoded.lane)
-    return len(lanes) * max(tokens for _, tokens in lanes)
-
-
-class _Sequences(Sequence[Ids]):
-    """The one sequence of each row."""
-
-    def __init__(self, encoded: Encoded) -> None:
-        self.rows = encoded.rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, number: int) -> Ids:
-        return self.rows[number][0]
-
-
-LEEWAY = 7 / 8  # of a budget that is filled before lanes are evened out
+    rows = [encoded.rows[number][0] for number in batch]
+    lanes = [[rows[place] for place in lane] for lane in _lanes(rows)] if encoded.lane else [sorted(rows)]
+    return len(lanes) * max(sum(_costs(lane)) for lane in lanes)
 
 
 def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
     """Cut the chosen rows, in lexicographic order, into batches of at most `tokens` tokens, repeated ancestors and all.
 
-    The batches are of about one size, as many as are needed. Raises ValueError where one row alone is longer.
+    Tries of at most `encoded.lane` tokens and of like size stand side by side in a batch, that of the last rows first, so that a
+    row which sorts before the one ahead of it tells where a lane begins. Raises ValueError where one row alone is longer.
     """
-    rows = _Sequences(encoded)
-    order, costs = _lexicographic(rows, chosen.tolist())
     longest = int(encoded.lengths[chosen].max(initial=0))
     if longest > tokens:
         raise ValueError(
             f"a row of {longest} tokens is longer than a pack of {tokens}; raise pack_tokens and score_tokens"
         )
-    narrow = 0 < encoded.lane < tokens
-    found: list[Rows] = []
-    for numbers, _ in _cut(rows, order, costs, int(tokens * LEEWAY) if narrow else tokens):
-        batch = np.array(numbers, dtype=np.int64)
-        found += _fitting(encoded, batch, tokens) if narrow else [batch]
+    order = sorted(chosen.tolist(), key=encoded.rows.__getitem__)
+    tries = _cut([encoded.rows[number][0] for number in order], min(encoded.lane or tokens, tokens))
+    sizes = np.array([size for _, size in tries], dtype=np.int64)
+    found = []
+    for batch in like_length(sizes, tokens):
+        places = [place for number in sorted(batch, reverse=True) for place in tries[number][0]]
+        found.append(np.array([order[place] for place in places], dtype=np.int64))
     return found
-
-
-def _fitting(encoded: Encoded, batch: Rows, tokens: int) -> list[Rows]:
-    """The batch, or its halves where uneven lanes make it too large."""
-    if len(batch) == 1 or _area(encoded, batch) <= tokens:
-        return [batch]
-    half = len(batch) // 2
-    return _fitting(encoded, batch[:half], tokens) + _fitting(encoded, batch[half:], tokens)
 
 
 def like_length(lengths: NDArray[np.int64], tokens: int) -> list[Rows]:

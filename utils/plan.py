@@ -3,64 +3,30 @@
 Rows are laid out as the training will lay them out; of these steps and packs an even sample is tokenised.
 """
 
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from utils import clean, data, models, packing, shapes, weights
 from utils.cost import Cost, pack_cost
-from utils.paths import ROOT
+from utils.devices import Device
 from utils.profiles import Profile
 from utils.recipe import Recipe
 from utils.schema import SISTER, TASKS
-from utils.settings import SettingsError
 from utils.text import query_field, target_field
 from utils.tokens import Encoded, encode
 from utils.zoo import STAND_IN, TOKENIZERS, ZOO
 
 SAMPLE = 20_000  # distinct queries that are tokenised
 BLOCK = 400  # neighbours in the order of scoring that are tokenised together
-UTILISATION = (
-    0.40  # of a GPU's peak, as packs of a few thousand tokens reach it; a CPU's is measured against its own peak
-)
 DECODING = 0.10  # of the peak, where a translator writes one token at a time
+ROUND = 256  # tokens to which a largest pack is rounded up
 CONTEXT = 1.5e9  # bytes that the driver and its libraries take on a GPU
 SPARE = 1.05  # what an allocator cannot use
-
-
-@dataclass(frozen=True)
-class Device:
-    """What computes: `count` of a kind, with memory in bytes and peak in FLOP/s (dense bf16; of a CPU float32)."""
-
-    name: str
-    memory: float
-    peak: float
-    count: int = 1
-    utilisation: float = UTILISATION
-
-
-GPUS = {
-    gpu.name: gpu
-    for gpu in (
-        Device("a100-80gb", 80e9, 312e12),
-        Device("a100-40gb", 40e9, 312e12),
-        Device("h100-80gb", 80e9, 989e12),
-        Device("h200", 141e9, 989e12),
-        Device("l40s-48gb", 48e9, 362e12),
-        Device("rtx4090-24gb", 24e9, 165e12),
-        Device("t4-16gb", 16e9, 65e12),
-    )
-}
-
-
-class PlanError(SettingsError):
-    """A plan that cannot be made; the text says what to name."""
 
 
 @dataclass(frozen=True)
@@ -75,44 +41,11 @@ class Step:
     queries: int  # distinct, among those trained on
     tokens: float
     flops: float
-    cost: Cost | None
+    cost: Cost
     hours: float
     estimate: bool  # another model's tokenizer has counted
+    disk: float  # bytes that stay: weights fetched for it, what it has trained
     misfit: str = ""
-
-
-def open_device(named: str) -> tuple[Device, str]:
-    """The device that was named (`a100-80gb`, `4xa100-80gb`), else what is found here, and why. Raises PlanError."""
-    if named:
-        count, _, name = named.rpartition("x") if named[0].isdigit() else ("1", "", named)
-        if name not in GPUS or not count.isdigit():
-            raise PlanError(f"--gpu {named}: use one of {', '.join(GPUS)}, or so many of them: 4xa100-80gb")
-        return replace(GPUS[name], count=int(count)), "named with --gpu"
-    if torch.cuda.is_available():
-        found = torch.cuda.get_device_properties(0)
-        near = [gpu for gpu in GPUS.values() if gpu.name.split("-")[0] in found.name.lower().replace(" ", "")]
-        if not near:
-            raise PlanError(
-                f"{found.name} is not in the table of peaks; name the nearest with --gpu: {', '.join(GPUS)}"
-            )
-        return replace(near[0], memory=found.total_memory, count=torch.cuda.device_count()), "found here"
-    memory = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
-    return Device(
-        "cpu", memory * 1024, _measure_peak(), utilisation=0.55
-    ), "no GPU here; its peak was measured just now"
-
-
-def _measure_peak() -> float:
-    """FLOP/s of a plain matrix product on this CPU."""
-    import time
-
-    left, right = (torch.randn(1024, 1024) for _ in range(2))
-    best = 0.0
-    for _ in range(8):
-        start = time.perf_counter()
-        left @ right
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - start))
-    return best
 
 
 # -- rows and tokens ----------------------------------------------------------------------------------------------------
@@ -170,21 +103,6 @@ def some_steps(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMP
     return _few(steps, pd.factorize(table["query"])[0], count)
 
 
-def training_tokens(
-    table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, chosen: list[np.ndarray]
-) -> tuple[float, int]:
-    """Tokens a row that training computes, and the largest pack, from the chosen steps."""
-    rows = np.concatenate(chosen)
-    encoded = _encode(table.iloc[rows], task, tokenizer, recipe)
-    ends = np.cumsum([len(step) for step in chosen])
-    packs = [
-        packing.count_tokens(encoded, pack)
-        for start, end in zip([0, *ends], ends, strict=False)
-        for pack in packing.batches(encoded, np.arange(start, end), recipe.pack_tokens)
-    ]
-    return sum(packs) / len(rows), max(packs)
-
-
 def some_blocks(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
     """Evenly spaced blocks of neighbours in the order of scoring."""
     first = [target_field(text, task) for text in table["target"]]
@@ -196,21 +114,27 @@ def some_blocks(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAM
     return _few(blocks, pd.factorize(table["query"])[0], count)
 
 
-def scoring_tokens(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, chosen: list[np.ndarray]) -> float:
-    """Tokens a row that scoring computes, from the chosen blocks."""
-    encoded = _encode(table.iloc[np.concatenate(chosen)], task, tokenizer, recipe)
-    total, start = 0, 0
-    for block in chosen:
-        rows = np.arange(start, start + len(block))
-        total += sum(
-            packing.count_tokens(encoded, pack) for pack in packing.batches(encoded, rows, recipe.score_tokens)
-        )
-        start += len(block)
-    return total / start
+@dataclass(frozen=True)
+class Parts:
+    """Sampled parts of a table as token ids: steps of an epoch, or neighbours in the order of scoring."""
+
+    encoded: Encoded
+    ends: list[int]  # where each part ends
+
+    def tokens(self, budget: int) -> tuple[float, int]:
+        """Tokens a row that packs of at most `budget` tokens compute, and those of the largest pack."""
+        packs = [
+            packing.count_tokens(self.encoded, pack)
+            for start, end in zip([0, *self.ends], self.ends, strict=False)
+            for pack in packing.batches(self.encoded, np.arange(start, end), budget)
+        ]
+        return sum(packs) / self.ends[-1], max(packs)
 
 
-def _encode(table: pd.DataFrame, task: str, tokenizer: Any, recipe: Recipe) -> Encoded:
-    return encode(table, task, tokenizer, recipe, ZOO[recipe.model].family == "xlm-r")
+def encode_parts(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, parts: list[np.ndarray]) -> Parts:
+    rows = table.iloc[np.concatenate(parts)]
+    encoded = encode(rows, task, tokenizer, recipe, ZOO[recipe.model].family == "xlm-r")
+    return Parts(encoded, np.cumsum([len(part) for part in parts]).tolist())
 
 
 def open_tokenizer(name: str, folder: str) -> tuple[Any, bool]:
@@ -237,6 +161,7 @@ class _Planner:
 
     def __post_init__(self) -> None:
         self.counted: dict[tuple, Any] = {}
+        self.named: set[str] = set()
 
     @property
     def world(self) -> int:
@@ -251,15 +176,20 @@ class _Planner:
         """Tokens a row in training, its largest pack, tokens a row in scoring, and whether another's tokenizer counted."""
         tokenizer, stand_in = self._once(("tokenizer", recipe.model), lambda: open_tokenizer(recipe.model, self.folder))
         table = self.texts[task].train
-        layout = recipe.with_(name="", model=id(tokenizer), learning_rate=0.0, zero_stage=0, attention="", precision="", epochs=1.0,
-                              schedule="", checkpointing=False, tuning="", rows=0, folds=(), family="")  # fmt: skip
-        dealt = ("steps", task, recipe.query_first, recipe.share_rows, recipe.batch_rows, recipe.seed)
-        steps = self._once(dealt, lambda: some_steps(table, recipe, task))
-        ordered = ("blocks", task, recipe.query_first, recipe.translation)
-        blocks = self._once(ordered, lambda: some_blocks(table, recipe, task))
-        train = self._once(("train", task, layout), lambda: training_tokens(table, recipe, task, tokenizer, steps))
-        score = self._once(("score", task, layout), lambda: scoring_tokens(table, recipe, task, tokenizer, blocks))
-        return *train, score, stand_in
+        fields = (recipe.query_first, recipe.translation)
+        read = (task, *fields, id(tokenizer), recipe.pooling, recipe.max_length, recipe.lane_tokens)
+        dealt = (task, recipe.query_first, recipe.share_rows, recipe.batch_rows, recipe.seed)
+        steps = self._once(("steps", dealt), lambda: some_steps(table, recipe, task))
+        blocks = self._once(("blocks", task, *fields), lambda: some_blocks(table, recipe, task))
+        taught, asked = (
+            self._once((read, name), lambda parts=parts: encode_parts(table, recipe, task, tokenizer, parts))
+            for name, parts in ((dealt, steps), ("blocks", blocks))
+        )
+        each, largest = self._once(
+            ("train", read, dealt, recipe.pack_tokens), lambda: taught.tokens(recipe.pack_tokens)
+        )
+        scored, _ = self._once(("score", read, recipe.score_tokens), lambda: asked.tokens(recipe.score_tokens))
+        return each, largest, scored, stand_in
 
     def rows(self, recipe: Recipe, task: str) -> tuple[int, int]:
         """Training rows a fold, and their distinct queries."""
@@ -280,13 +210,14 @@ class _Planner:
         """One recipe over its folds: training, in one stage or two, and answers."""
         rows, queries = self.rows(recipe, task)
         each, largest, scored, stand_in = self.tokens(recipe, task)
+        largest = -(-largest // ROUND) * ROUND
         answers = self.answers(recipe, task, splits, judged)
         row = max(1, round(scored))
         cost = self.cost(recipe, largest, row)
         work = cost.flops / largest * each * rows * recipe.epochs
         tokens = each * rows * recipe.epochs
         if recipe.sister_rows and (sister := SISTER[task]) in self.texts:
-            first, _, _, _ = self.tokens(recipe, sister)
+            first, *_ = self.tokens(recipe, sister)
             extra = min(recipe.sister_rows, len(self.texts[sister].train)) * recipe.epochs * first
             work, tokens = work + cost.flops / largest * extra, tokens + extra
         scoring = pack_cost(recipe, self._shape(recipe), max(row, min(recipe.score_tokens, 4096)), row, train=False)
@@ -295,8 +226,25 @@ class _Planner:
         hours = folds * work / (self.device.peak * self.device.utilisation * self.world) / 3600
         return Step(
             notebook, name, task, int(folds * rows * recipe.epochs), folds * answers, queries, folds * (tokens + scored * answers),
-            folds * work, cost, hours, stand_in, self.misfit(recipe, largest, row),
+            folds * work, cost, hours, stand_in, self.disk(recipe, cost, keep=notebook == "06"), self.misfit(recipe, largest, row),
         )  # fmt: skip
+
+    def disk(self, recipe: Recipe, cost: Cost, keep: bool) -> float:
+        """Bytes that a recipe leaves: its network, where it is to be fetched, and what each fold has trained, where that is kept."""
+        return self.fetched(recipe.model) + keep * len(recipe.folds) * 4 * cost.trained
+
+    def fetched(self, name: str) -> float:
+        """Bytes of a network that is not here yet; 0 when it was asked for before."""
+        if name in self.named:
+            return 0
+        self.named.add(name)
+        if self.folder and weights.is_converted(Path(self.folder) / name):
+            return 0
+        try:
+            weights.resolve(name, self.folder, offline=True)
+        except weights.WeightsError:
+            return 2 * ZOO[name].parameters
+        return 0
 
     def _shape(self, recipe: Recipe) -> Any:
         return shapes.config(recipe.model)
@@ -362,8 +310,8 @@ class _Planner:
         flops = tokens * ZOO[name].parameters  # of an encoder and a decoder, a token sees one half
         cost = Cost(int(ZOO[name].parameters), 0, 2 * ZOO[name].parameters, 0, 0, 1e9, flops)
         hours = flops / (self.device.peak * DECODING * self.world) / 3600
-        queries = len(distinct)
-        return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, hours, True)]
+        queries, disk = len(distinct), sum(map(self.fetched, filter(None, (name, self.profile.retranslation))))
+        return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, hours, True, disk)]
 
 
 def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder: str) -> list[Step]:
@@ -391,18 +339,12 @@ def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder:
 # -- what is printed ----------------------------------------------------------------------------------------------------------
 
 
-def disk_needed(profile: Profile, folder: str) -> float:
-    """Bytes of the ladder's weights that are still to be fetched."""
-    missing = 0.0
-    for name in dict.fromkeys(r.model for r in profile.ladder if r.model):
-        try:
-            weights.resolve(name, folder, offline=True)
-        except weights.WeightsError:
-            missing += ZOO[name].parameters * 2
-    return missing
+def disk_needed(steps: list[Step]) -> float:
+    """Bytes that a plan takes at most: all that stays, and one checkpoint (weights and AdamW's two moments) of the largest training."""
+    return sum(step.disk for step in steps) + 12 * max((step.cost.trained for step in steps), default=0)
 
 
-def write_plan(steps: list[Step], device: Device, why: str, disk: float) -> str:
+def write_plan(steps: list[Step], device: Device, why: str, free: float) -> str:
     """The plan as lines: a step each, the total, and what does not fit, with the knob that would make it fit."""
     lines = [
         f"device:  {device.count} x {device.name}, {device.memory / 1e9:.0f} GB, peak {device.peak / 1e12:.3g} TFLOP/s ({why})",
@@ -410,7 +352,7 @@ def write_plan(steps: list[Step], device: Device, why: str, disk: float) -> str:
         " lent English ones of the same data",
         "",
         f"{'nb':<3}{'step':<32}{'task':<5}{'rows':>10}{'answers':>10}{'queries':>9}{'tokens':>9}{'PFLOP':>10}"
-        f"{'weights':>9}{'grad':>7}{'optim':>7}{'activ':>7}{'peak GB':>9}{'hours':>9}",
+        f"{'weights':>9}{'grad':>7}{'optim':>7}{'activ':>7}{'peak GB':>9}{'disk GB':>9}{'hours':>9}",
     ]
     for step in steps:
         parts = step.cost
@@ -425,13 +367,13 @@ def write_plan(steps: list[Step], device: Device, why: str, disk: float) -> str:
         tokens = f"{'~' if step.estimate else ''}{step.tokens / 1e6:.1f}M"
         lines.append(
             f"{step.notebook:<3}{step.name:<32}{step.task:<5}{step.rows:>10,}{step.answers:>10,}{step.queries:>9,}{tokens:>9}"
-            f"{step.flops / 1e15:>10,.2f}{memory}{step.hours:>9.2f}"
+            f"{step.flops / 1e15:>10,.2f}{memory}{step.disk / 1e9:>9.1f}{step.hours:>9.2f}"
         )
-    hours, free = sum(step.hours for step in steps), shutil.disk_usage(ROOT).free
+    hours, disk = sum(step.hours for step in steps), disk_needed(steps)
     lines += [
         "",
         f"in all:  {hours:.1f} hours on {device.count} x {device.name}, {hours * device.count:.0f} device-hours",
-        f"disk:    {disk / 1e9:.0f} GB of weights to fetch, {free / 1e9:.0f} GB free"
+        f"disk:    {disk / 1e9:.1f} GB for weights to fetch, adapters and a checkpoint, {free / 1e9:.1f} GB free"
         + ("" if disk < free else "; make room, or name a folder of weights with --models"),
     ]
     if any(step.estimate for step in steps):

@@ -36,6 +36,7 @@ class Recipe:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0  # above 0 rows of a pack share the draw for what they share: unbiased, but not exact
+    dropout: float = 0.0  # of an encoder's states and attention; the zoo's decoders have none
     learning_rate: float = 1e-4
     head_rate: float = 1.0  # the head's learning rate, as a multiple
     schedule: str = "linear"  # linear | constant

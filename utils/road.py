@@ -15,7 +15,6 @@ import pandas as pd
 
 from utils import data, leaderboard, paths, profiles, report, sample, settings, weights
 from utils.schema import TASK_NAMES
-from utils.zoo import ZOO
 
 DONE, FAILED, REFUSED = 0, 1, 2
 LARGE_GPU = 70e9  # bytes of memory from which on the a100 profile is chosen by itself
@@ -39,6 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", default="", metavar="DIR", help="a folder with the competition's files")
     parser.add_argument("--run", metavar="NAME", help="name of the run (default: the profile)")
     parser.add_argument("--rows", type=int, default=-1, metavar="N", help="at most N training rows a task; 0 = all")
+    parser.add_argument("--rungs", default="", metavar="A,B", help="of the bake-off's networks these alone")
     parser.add_argument("--models", default="", metavar="DIR", help="a folder of local weights, looked into first")
     parser.add_argument("--hosts", default="", metavar="A,B", help="machines that train together, this one first")
     parser.add_argument(
@@ -85,31 +85,32 @@ def choose_profile(named: str | None, folder: Path) -> Choice:
     return Choice("a100", f"data/raw is there and the CUDA device has {memory / 1e9:.0f} GB")
 
 
-def named_models(profile: profiles.Profile) -> list[str]:
-    """Every network that a profile reads, the translator's included."""
-    names = [recipe.model for recipe in profile.ladder if recipe.model]
-    translators = [name for name in (profile.translation, profile.retranslation) if name in ZOO]
-    return list(dict.fromkeys([*names, *translators]))
-
-
-def check_weights(profile: profiles.Profile, models: str) -> None:
-    """Find every network of the profile, and hold it against the rule of 15 billion, before hours are spent."""
-    for name in named_models(profile):
-        if models and weights.is_converted(Path(models) / name):
-            continue
-        folder = weights.resolve(name, models, profile.offline)
-        weights.check_size(name, weights.count_parameters(folder))
-
-
 def plan_ahead(profile: profiles.Profile, folder: Path, models: str, gpu: str) -> tuple[str, bool]:
     """The plan of a profile on a data folder as text, and whether all of it fits the device and the disk."""
-    from utils import plan  # with torch and all that it needs: not for every start of the road
+    from utils import devices, plan  # with torch and all that it needs: not for every start of the road
 
-    device, why = plan.open_device(gpu)
-    disk = plan.disk_needed(profile, models)
-    steps = plan.make_plan(profile, plan.read_texts(folder), device, models)
-    fits = not any(step.misfit for step in steps) and disk < shutil.disk_usage(paths.ROOT).free
-    return plan.write_plan(steps, device, why, disk), fits
+    device, why = devices.open_device(gpu)
+    steps, free = plan.make_plan(profile, plan.read_texts(folder), device, models), shutil.disk_usage(paths.ROOT).free
+    fits = not any(step.misfit for step in steps) and plan.disk_needed(steps) < free
+    return plan.write_plan(steps, device, why, free), fits
+
+
+def is_affordable(profile: profiles.Profile, folder: Path, models: str, gpu: str) -> bool:
+    """Whether all that a profile needs can be had: networks within the rule, and for a100 memory and disk; then fetch the networks.
+
+    What refuses comes before what takes long. Raises WeightsError.
+    """
+    networks = [name for name in profile.models if not weights.is_converted(Path(models or ".") / name)]
+    for name in networks:
+        weights.check(name, models, profile.offline)
+    if profile.name == "a100":
+        told, fits = plan_ahead(profile, folder, models, gpu)
+        print(told, flush=True)
+        if not fits:
+            return False
+    for name in networks:
+        weights.resolve(name, models, profile.offline)
+    return True
 
 
 def run_notebook(path: Path, run: paths.Run, parameters: dict[str, object]) -> None:
@@ -172,7 +173,7 @@ def main(arguments: list[str]) -> int:
         named = profiles.PROFILES.get(asked.profile or "laptop", profiles.LAPTOP)
         folder, reason = sample.open_folder(asked.data, named.sample_rows)
         profile_choice = choose_profile(asked.profile, folder)
-        profile = profiles.load(profile_choice.value, asked.rows)
+        profile = profiles.load(profile_choice.value, asked.rows, asked.rungs)
         run = paths.Run(asked.run or profile.name)
         print(
             f"data:    {folder} ({reason})\nprofile: {profile.name} ({profile_choice.reason})\nrun:     {run.name}",
@@ -185,18 +186,14 @@ def main(arguments: list[str]) -> int:
         if profile.name == "rehearsal" and not models:
             from utils import rehearsal  # as above
 
-            models = str(rehearsal.make_models(named_models(profile)))
-        settings.keep(run, settings.Settings(profile.name, str(folder), models, asked.hosts, asked.shell))
-        raw = data.read_folder(folder)
-        for notice in raw.notices:
+            models = str(rehearsal.make_models(profile.models))
+        settings.check(run, profile.name)
+        for notice in data.read_folder(folder).notices:
             print(f"notice:  {notice}")
-        check_weights(profile, models)
-        if profile.name == "a100":
-            told, fits = plan_ahead(profile, folder, models, asked.gpu)
-            print(told, flush=True)
-            if not fits:
-                return REFUSED
-    except (data.DataError, settings.SettingsError, weights.WeightsError) as error:
+        if not is_affordable(profile, folder, models, asked.gpu):
+            return REFUSED
+        settings.keep(run, settings.Settings(profile.name, str(folder), models, asked.hosts, asked.shell))
+    except (data.DataError, settings.SettingsError, weights.WeightsError, profiles.ProfileError) as error:
         print(error, file=sys.stderr)
         return REFUSED
     start = (asked.only or asked.first or "01").zfill(2)
@@ -206,6 +203,7 @@ def main(arguments: list[str]) -> int:
         "run": run.name,
         "data": str(folder),
         "rows": asked.rows,
+        "rungs": asked.rungs,
         "models": models,
         "hosts": asked.hosts,
         "shell": asked.shell,

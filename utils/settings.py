@@ -23,6 +23,12 @@ class Settings:
     shell: str = "ssh"  # what runs a command on another of them
 
 
+def check(run: Run, profile: str) -> None:
+    """Refuse to go on with a run that was begun with another profile; one that was never begun is fine."""
+    if run.settings.exists():
+        load(run, profile)
+
+
 def load(run: Run, profile: str = "") -> Settings:
     """The settings of a run. Raises SettingsError if it was never begun, or begun with another profile than a named one."""
     if not run.settings.exists():
@@ -38,8 +44,7 @@ def load(run: Run, profile: str = "") -> Settings:
 
 def keep(run: Run, settings: Settings) -> Settings:
     """Write a run's settings; a run keeps its profile for life, so that two profiles never share a folder."""
-    if run.settings.exists():
-        load(run, settings.profile)
+    check(run, settings.profile)
     write_json(run.settings, asdict(settings))
     return settings
 

