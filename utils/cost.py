@@ -184,18 +184,10 @@ def _look(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, train
 def _essence(recipe: Recipe) -> Recipe:
     """Of a recipe what a network's size and work hang on: recipes that differ in all else are looked at once."""
     kept = (
-        "family",
-        "model",
-        "pooling",
-        "tuning",
-        "lora_rank",
-        "lora_alpha",
-        "lora_dropout",
-        "dropout",
-        "precision",
-        "lane_tokens",
-    )
-    fields = {name: getattr(recipe, name) for name in (*kept, "checkpointing")}
+        "family", "model", "pooling", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "dropout", "precision", "lane_tokens",
+        "checkpointing",
+    )  # fmt: skip
+    fields = {name: getattr(recipe, name) for name in kept}
     return Recipe("", **fields, zero_stage=min(recipe.zero_stage, 2))
 
 
