@@ -24,7 +24,7 @@ from utils.ranks import Places, open_places
 from utils.recipe import Recipe
 
 RECIPE = Recipe(
-    "tiny", "gemma", "gemma-3-270m", pooling="last", max_length=48, lora_rank=4, batch_rows=8, share_rows=3, pack_tokens=96, lane_tokens=48,
+    "tiny", "gemma", "gemma-3-270m", pooling="last", max_length=48, lora_rank=4, batch_rows=8, share_rows=3, pack_tokens=48, lane_tokens=48,
     learning_rate=1e-3, epochs=2.0, checkpointing=True,
 )  # fmt: skip
 TWO = Places(ranks=2)

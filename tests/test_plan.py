@@ -98,7 +98,7 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
     table = plan.read_texts(sample_folder)[task].train
     recipe = next(recipe for recipe in profiles.A100.recipes(task) if recipe.name == "gemma-3-12b")
     tokenizer = models.load_tokenizer(weights.resolve("gemma-3-270m"))
-    steps, blocks = plan.some_steps(table, recipe, task, 800), plan.some_blocks(table, recipe, task, 800)
+    steps, blocks = plan.some_steps(table, recipe, task, 1600), plan.some_neighbours(table, recipe, task, 1600)
     each, _ = plan.encode_parts(table, recipe, task, tokenizer, steps).tokens(recipe.pack_tokens)
     scored, _ = plan.encode_parts(table, recipe, task, tokenizer, blocks).tokens(recipe.score_tokens)
     encoded = tokens.encode(table, task, tokenizer, recipe, encoder=False)

@@ -130,6 +130,7 @@ class Zero:
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """Add a micro-batch's gradients; `last` is the step's last."""
+        self.optimizer.clear_backward_seen_flag()  # its own forward pass would: without it stage 3 keeps the last micro-batch alone
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss * ranks.world(), scale_wrt_gas=False)  # DeepSpeed takes the mean over processes
 

@@ -103,20 +103,20 @@ def some_steps(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMP
     return _few(steps, pd.factorize(table["query"])[0], count)
 
 
-def some_blocks(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
-    """Evenly spaced blocks of neighbours in the order of scoring."""
+def some_neighbours(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
+    """Evenly spaced blocks of neighbours in the order of scoring, as one part: tries of all blocks come together in a pack."""
     first = [target_field(text, task) for text in table["target"]]
     second = [query_field(*pair, recipe.translation) for pair in zip(table["query"], table["query_en"], strict=True)]
     if recipe.query_first:
         first, second = second, first
     order = np.array(sorted(range(len(table)), key=lambda row: (first[row], second[row])))
     blocks = [order[at : at + BLOCK] for at in range(0, len(order), BLOCK)]
-    return _few(blocks, pd.factorize(table["query"])[0], count)
+    return [np.concatenate(_few(blocks, pd.factorize(table["query"])[0], count))]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Sampled parts of a table as token ids: steps of an epoch, or neighbours in the order of scoring."""
+    """Sampled parts of a table as token ids, each packed for itself: steps of an epoch, or the rows that are scored."""
 
     encoded: Encoded
     ends: list[int]  # where each part ends
@@ -180,7 +180,7 @@ class _Planner:
         read = (task, *fields, id(tokenizer), recipe.pooling, recipe.max_length, recipe.lane_tokens)
         dealt = (task, recipe.query_first, recipe.share_rows, recipe.batch_rows, recipe.seed)
         steps = self._once(("steps", dealt), lambda: some_steps(table, recipe, task))
-        blocks = self._once(("blocks", task, *fields), lambda: some_blocks(table, recipe, task))
+        blocks = self._once(("blocks", task, *fields), lambda: some_neighbours(table, recipe, task))
         taught, asked = (
             self._once((read, name), lambda parts=parts: encode_parts(table, recipe, task, tokenizer, parts))
             for name, parts in ((dealt, steps), ("blocks", blocks))
