@@ -82,7 +82,7 @@ def test_half_precision_with_weights_dealt_out(tiny_gemma: Path, tmp_path: Path)
 def test_a_killed_rank_is_named_and_the_next_call_ends_as_an_undisturbed_one(
     stage: int, tiny_gemma: Path, tmp_path: Path
 ) -> None:
-    recipe = RECIPE.with_(zero_stage=stage, epochs=12.0, checkpointing=False)
+    recipe = RECIPE.with_(zero_stage=stage, epochs=8.0, checkpointing=False)
     whole = train(recipe, tmp_path / "whole", tiny_gemma, TWO)
     place, failure = tmp_path / "broken", []
 
