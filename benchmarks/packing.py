@@ -44,7 +44,7 @@ from transformers import (
 from utils import clean, data, models, packing, profiles, sample, shapes, tokens, translate, weights
 from utils.cost import pack_cost
 from utils.decoders import decoder_class
-from utils.devices import measure_peak
+from utils.devices import measure_peak, wait
 from utils.paths import TRANSLATIONS
 from utils.recipe import Recipe
 from utils.schema import TASKS
@@ -171,12 +171,6 @@ def linear_weights(model: nn.Module) -> int:
         for name, m in model.named_modules()
         if isinstance(m, nn.Linear) and "layer" in name
     )
-
-
-def wait() -> None:
-    """Until the accelerator has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def stock_twin(ours: nn.Module, folder: Path) -> nn.Module:
@@ -312,7 +306,7 @@ def our_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
         with tempfile.TemporaryDirectory() as folder:
             label, place = table["label"].to_numpy(), Path(folder)
             done = fit(networks.ours, encoded, label, case.recipe, networks.pad_id, place, "", "", "none", PATIENCE)
-        wait()
+        wait(models.device())
         batches = [micro for step in packing.training_steps(encoded, case.recipe) for micro in step]
         computed = sum(packing.count_tokens(encoded, batch) for batch in batches)
         return len(table) / (spent + len(table) / done.rows_per_s), computed / len(table)
@@ -346,7 +340,7 @@ def our_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
         start = time.perf_counter()
         encoded = encode(case, networks, table)
         predict(networks.ours.eval(), encoded, case.recipe.score_tokens, networks.pad_id, "", "none")
-        wait()
+        wait(models.device())
         rate = len(table) / (time.perf_counter() - start)
         batches = packing.batches(encoded, np.arange(len(table)), case.recipe.score_tokens)
         return rate, sum(packing.count_tokens(encoded, batch) for batch in batches) / len(table)
@@ -364,7 +358,7 @@ def seed_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
             trainer = Trainer(networks.theirs, options, data_collator=collate)
             start = time.perf_counter()
             trainer.predict(Texts(case, table, tokenizer, labels=False))
-        wait()
+        wait(models.device())
         return len(table) / (time.perf_counter() - start), collate.computed / len(table)
 
     return run

@@ -68,14 +68,15 @@ def measure_peak(place: torch.device, dtype: torch.dtype) -> float:
     for size in (512, 1024, 2048) if place.type == "cpu" else (4096, 8192):
         left, right = (torch.randn(size, size, device=place, dtype=dtype) for _ in range(2))
         for _ in range(5):
-            _wait(place)
+            wait(place)
             start = time.perf_counter()
             left @ right
-            _wait(place)
+            wait(place)
             best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
 
 
-def _wait(place: torch.device) -> None:
+def wait(place: torch.device) -> None:
+    """Until all that a GPU was given is done: before a clock is read."""
     if place.type == "cuda":
         torch.cuda.synchronize(place)
