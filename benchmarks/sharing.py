@@ -1,11 +1,11 @@
-"""What do shared packs and the order of the fields do to F1? The experiment behind `share_rows` and `query_first`.
+"""The effect of grouped rows and of the order of the fields on F1: the experiment behind `share_rows` and `query_first`.
 
     python benchmarks/sharing.py [--quick] [--only ARM ...]
 
-Each arm trains Gemma-3-270M on rows of the embedded sample and answers its test rows, once a seed. `random` deals rows singly, so
-that a step holds them as they come; `grouped` puts up to `share_rows` rows that begin alike into one step. The interval of a
-difference in F1, each side at its own best threshold, is the 95 % bootstrap over whole queries, the same draw for both sides
-and all seeds. Arms that are done are kept in `runs/sharing` and not trained again. Prints one JSON object a line.
+Each arm trains Gemma-3-270M on rows of the embedded sample and answers its test rows, once for each seed. `random` draws the rows
+of a step singly; `grouped` puts up to `share_rows` rows with a common prefix into one step. The 95 % interval of a difference
+in F1, each arm at its own best threshold, is a bootstrap over whole queries with the same draws for both arms and all seeds.
+Results are stored in `runs/sharing` and reused. Prints one JSON object per line.
 """
 
 import argparse
@@ -17,22 +17,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from utils import models, profiles, tokens, weights
-from utils.data import cap_queries, read_solution, read_table, write_table
-from utils.metrics import auc, best_threshold, f1
-from utils.paths import ROOT
-from utils.recipe import Recipe, fingerprint
-from utils.sample import open_folder
-from utils.score import predict
-from utils.train import fit
+from utils.core.paths import ROOT
+from utils.core.recipe import Recipe, fingerprint
+from utils.data.raw import read_solution
+from utils.data.tables import cap_queries, read_table, write_table
+from utils.evaluation.metrics import auc, best_threshold, f1
+from utils.models import build, trained, weights
+from utils.profiles.laptop import LAPTOP
+from utils.sample.dataset import open_folder
+from utils.training import tokens
+from utils.training.loop import fit
+from utils.training.predict import predict
 
 SEEDS = (0, 1, 2)
-DRAWS = 1000
+DRAWS = 1000  # bootstrap repetitions
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to lay out the same rows."""
+    """One layout of the same rows."""
 
     name: str
     task: str
@@ -42,10 +45,10 @@ class Arm:
     answers: int  # test rows; 0 = all
 
     def recipe(self, seed: int) -> Recipe:
-        rung = next(rung for rung in profiles.LAPTOP.recipes(self.task) if rung.family == "gemma")
-        return rung.with_(
-            query_first=self.query_first, share_rows=self.share_rows, rows=self.rows, epochs=1.0, seed=seed
-        )
+        """The laptop profile's Gemma recipe of the task with this arm's layout."""
+        candidate = next(candidate for candidate in LAPTOP.recipes(self.task) if candidate.family == "gemma")
+        layout = {"query_first": self.query_first, "share_rows": self.share_rows}
+        return candidate.with_(**layout, rows=self.rows, epochs=1.0, seed=seed)
 
 
 ARMS = (
@@ -55,7 +58,7 @@ ARMS = (
     Arm("QI-query-grouped", "QI", True, 8, 800, 800),
     Arm("QI-target-grouped", "QI", False, 8, 800, 800),
 )
-PAIRS = (  # what is asked: (left, right), the difference is left minus right
+PAIRS = (  # comparisons (left, right); the difference is left minus right
     ("QC-target-random", "QC-target-grouped"),
     ("QC-query-grouped", "QC-target-grouped"),
     ("QI-query-grouped", "QI-target-grouped"),
@@ -63,86 +66,85 @@ PAIRS = (  # what is asked: (left, right), the difference is left minus right
 
 
 def answer(arm: Arm, seed: int, tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """`id, query, label, probability` of the test rows, from one training."""
+    """`id, query, label, probability` of the test rows, from one training; stored and reused.
+
+    `tables` maps (split, task) -> rows.
+    """
     recipe = arm.recipe(seed)
-    kept = ROOT / "runs" / "sharing" / f"{arm.name}-{seed}-{fingerprint(recipe, str(arm.answers))}.parquet"
-    if kept.exists():
-        return read_table(kept)
+    path = ROOT / "runs" / "sharing" / f"{arm.name}-{seed}-{fingerprint(recipe, str(arm.answers))}.parquet"
+    if path.exists():
+        return read_table(path)
     folder = weights.resolve(recipe.model)
-    tokenizer = models.load_tokenizer(folder)
-    teachers = cap_queries(tables["train", arm.task], recipe.rows, seed)
+    tokenizer = build.load_tokenizer(folder)
+    train = cap_queries(tables["train", arm.task], recipe.rows, seed)
     test = cap_queries(tables["test", arm.task], arm.answers, 0)
-    network = models.make_trainable(models.load_network(recipe, folder), recipe)
-    with tempfile.TemporaryDirectory() as place:
-        rows = tokens.encode(teachers, arm.task, tokenizer, recipe, encoder=False)
+    network = trained.make_trainable(build.load_network(recipe, folder), recipe)
+    with tempfile.TemporaryDirectory() as checkpoint:
+        rows = tokens.encode(train, arm.task, tokenizer, recipe, encoder=False)
         title = f"{arm.name} seed {seed}"
-        label, pad_id = teachers["label"].to_numpy(), tokenizer.pad_token_id
-        fit(network, rows, label, recipe, pad_id, Path(place), "", title, "lines", save_seconds=1e9)
+        label, pad_id = train["label"].to_numpy(), tokenizer.pad_token_id
+        fit(network, rows, label, recipe, pad_id, Path(checkpoint), "", title, "lines", save_seconds=1e9)
     rows = tokens.encode(test, arm.task, tokenizer, recipe, encoder=False)
-    found = predict(network.eval(), rows, recipe.score_tokens, pad_id, title, "lines")
-    table = test[["id", "query", "label"]].assign(probability=found)
-    write_table(table, kept)
+    probability = predict(network.eval(), rows, recipe.score_tokens, pad_id, title, "lines")
+    table = test[["id", "query", "label"]].assign(probability=probability)
+    write_table(table, path)
     return table
 
 
 def best_f1(table: pd.DataFrame, threshold: float) -> float:
+    """F1 of `label` and `probability` at a threshold."""
     return f1(table["label"], (table["probability"] >= threshold).astype(int))
 
 
 def difference(left: list[pd.DataFrame], right: list[pd.DataFrame]) -> tuple[float, float, float]:
-    """Mean over seeds of F1 left minus right, and its interval by whole queries."""
-    cuts = [[best_threshold(t["label"], t["probability"])[0] for t in side] for side in (left, right)]
-    rows_of = list(left[0].groupby("query").indices.values())
+    """Mean over seeds of F1 left minus right, and the ends of its 95 % interval by query; one table for each seed."""
+    arms = (left, right)
+    thresholds = [[best_threshold(table["label"], table["probability"])[0] for table in arm] for arm in arms]
+    clusters = list(left[0].groupby("query").indices.values())
 
-    def gap(chosen: np.ndarray) -> float:
-        scores = [
-            [best_f1(t.iloc[chosen], cut) for t, cut in zip(s, c, strict=True)]
-            for s, c in zip((left, right), cuts, strict=True)
-        ]
+    def gap(rows: np.ndarray) -> float:
+        pairs = (zip(arm, values, strict=True) for arm, values in zip(arms, thresholds, strict=True))
+        scores = [[best_f1(table.iloc[rows], threshold) for table, threshold in pair] for pair in pairs]
         return float(np.mean(scores[0]) - np.mean(scores[1]))
 
-    rng = np.random.default_rng(0)
-    draws = [
-        gap(np.concatenate([rows_of[n] for n in rng.integers(0, len(rows_of), len(rows_of))])) for _ in range(DRAWS)
-    ]
-    return gap(np.arange(len(left[0]))), *np.quantile(draws, [0.025, 0.975]).tolist()
+    rng, gaps = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        draw = rng.integers(0, len(clusters), len(clusters))
+        gaps.append(gap(np.concatenate([clusters[number] for number in draw])))
+    return gap(np.arange(len(left[0]))), *np.quantile(gaps, [0.025, 0.975]).tolist()
 
 
 def read_tables() -> dict[tuple[str, str], pd.DataFrame]:
-    """Train and labelled test rows of the embedded sample, cleaned and translated as the road does it."""
+    """Training rows and labelled test rows of the embedded sample, cleaned and translated as in the pipeline."""
     from packing import read_sample
 
-    folder, _ = open_folder("", profiles.LAPTOP.sample_rows)
+    folder, _ = open_folder("", LAPTOP.sample_rows)
     tables = read_sample(("train", "test"))
     for (split, task), table in tables.items():
         if split == "test":
-            tables[split, task] = table.merge(
-                read_solution(folder, split, task)[["id", "label"]], on="id", validate="one_to_one"
-            )
+            labels = read_solution(folder, split, task)[["id", "label"]]
+            tables[split, task] = table.merge(labels, on="id", validate="one_to_one")
     return tables
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="F1 of shared packs and of the order of the fields, with intervals.")
-    parser.add_argument("--quick", action="store_true", help="few rows, one seed: a look, no measurement")
+    """The command: train the arms, print their scores and the differences."""
+    parser = argparse.ArgumentParser(description="F1 of grouped rows and of the order of the fields, with intervals.")
+    parser.add_argument("--quick", action="store_true", help="few rows and one seed: no measurement")
     parser.add_argument("--only", nargs="*", default=[], metavar="ARM", help="train these arms, print no comparison")
-    asked = parser.parse_args()
-    seeds = SEEDS[:1] if asked.quick else SEEDS
-    arms = {arm.name: replace(arm, rows=32, answers=60) if asked.quick else arm for arm in ARMS}
+    arguments = parser.parse_args()
+    seeds = SEEDS[:1] if arguments.quick else SEEDS
+    arms = {arm.name: replace(arm, rows=32, answers=60) if arguments.quick else arm for arm in ARMS}
     tables = read_tables()
-    names = asked.only or list(arms)
-    done = {name: [answer(arms[name], seed, tables) for seed in seeds] for name in names}
-    for name, found in done.items():
-        scores = [best_threshold(t["label"], t["probability"])[1] for t in found]
-        areas = [auc(t["label"], t["probability"]) for t in found]
-        print(json.dumps({"arm": name, "f1": [round(s, 4) for s in scores], "auc": [round(a, 4) for a in areas]}))
-    for left, right in PAIRS if not asked.only else ():
-        middle, low, high = difference(done[left], done[right])
-        print(
-            json.dumps(
-                {"f1_of": left, "minus": right, "mean": round(middle, 4), "low": round(low, 4), "high": round(high, 4)}
-            )
-        )
+    names = arguments.only or list(arms)
+    answers = {name: [answer(arms[name], seed, tables) for seed in seeds] for name in names}
+    for name, runs in answers.items():
+        scores = [round(best_threshold(table["label"], table["probability"])[1], 4) for table in runs]
+        areas = [round(auc(table["label"], table["probability"]), 4) for table in runs]
+        print(json.dumps({"arm": name, "f1": scores, "auc": areas}))
+    for left, right in PAIRS if not arguments.only else ():
+        mean, low, high = (round(value, 4) for value in difference(answers[left], answers[right]))
+        print(json.dumps({"f1_of": left, "minus": right, "mean": mean, "low": low, "high": high}))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,87 @@
-"""What several test files share: a small data folder, and the packaged weights."""
+"""What several test files share: small data folders, the packaged weights, tiny networks, and a copy of the project to run in.
 
+Tests write under temporary folders alone: whatever lies in `data/raw`, `data/cache` or `runs` is neither read nor changed.
+"""
+
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import configuration, settings
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from utils import models, sample, weights
-from utils.paths import ROOT
+from utils.core import paths
+from utils.models import build, tiny, weights
+from utils.sample import dataset
+
+ROOT = paths.ROOT
+Shell = Callable[..., subprocess.CompletedProcess]
+# Generated cases are the same in every run; `--hypothesis-profile=all` draws fresh ones and prints how to repeat a failure.
+settings.register_profile("default", derandomize=True, database=None, deadline=None)
+settings.register_profile("all", print_blob=True, database=None, deadline=None)
+settings.load_profile("default")
+# The longest files come first, so that no worker is left with one at the end.
+FIRST = ("test_rehearsal", "test_pipeline", "test_launch", "test_house", "test_notebooks", "test_tries", "test_loop")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file is one worker's work, as its fixtures are; what starts ranks is one worker's too, as each takes a free port."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    order = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_beside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What hypothesis keeps goes to a temporary folder too."""
+    configuration.set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the project without data, runs or caches, sharing environment and packaged weights; `paths` points to it."""
+    copy = tmp_path_factory.mktemp("project") / "it's a copy"  # a path with what shells and URLs trip over
+    for name in ("utils", "notebooks", "data/sample", "submissions/figures"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for name in ("run_all.sh", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(Path(sys.prefix))
+    (copy / "data" / "weights").symlink_to(paths.WEIGHTS)
+    yield copy
+
+
+@pytest.fixture(scope="session")
+def environment(project: Path) -> dict[str, str]:
+    """Of a process that is to import the copy's package, its kernels too."""
+    return os.environ | {"PYTHONPATH": str(project), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def shell(project: Path, environment: dict[str, str]) -> Shell:
+    """Runs a command of the project from the copy's root and gives the finished process."""
+
+    def run(*command: object, **options: object) -> subprocess.CompletedProcess:
+        arguments = [sys.executable if command[0] == "python" else command[0], *command[1:]]
+        options = {"env": environment, "input": ""} | options
+        return subprocess.run(
+            list(map(str, arguments)), cwd=project, capture_output=True, text=True, check=False, **options
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of both tasks with 400 training rows each and a solution."""
     folder = tmp_path_factory.mktemp("small")
-    sample.make_sample(folder, rows=400, seed=5)
+    dataset.make_sample(folder, rows=400, seed=5)
     return folder
 
 
@@ -24,7 +89,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded data set at half of its usual size."""
     folder = tmp_path_factory.mktemp("sample")
-    sample.make_sample(folder, rows=4000)
+    dataset.make_sample(folder, rows=4000)
     return folder
 
 
@@ -42,7 +107,7 @@ def gemma() -> Path:
 def tiny_gemma(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights in which `gemma-3-270m` is a tiny random network of its class, wide enough for 4 bits."""
     base = tmp_path_factory.mktemp("models") / "gemma-3-270m"
-    models.load_tokenizer(gemma).save_pretrained(base)
+    build.load_tokenizer(gemma).save_pretrained(base)
     torch.manual_seed(0)
     config = Gemma3TextConfig(
         vocab_size=262_144, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=64,
@@ -53,11 +118,9 @@ def tiny_gemma(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shell():
-    """Runs a command of the project from its root and gives the finished process."""
-
-    def run(*command: str, **options: object) -> subprocess.CompletedProcess:
-        command = (sys.executable, *command[1:]) if command[0] == "python" else command
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
-
-    return run
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which both packaged models are tiny random networks of their classes, with their true tokenizers."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny, "REHEARSAL", folder)
+        return tiny.make_models(["multilingual-e5-small", "gemma-3-270m"])

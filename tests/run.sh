@@ -1,6 +1,12 @@
 #!/usr/bin/env bash
-# Sets up the same environment as run_all.sh and runs the tests; arguments go to pytest.
+# Sets up the same environment as run_all.sh and runs the tests; --all runs the long ones too, with freshly drawn cases.
+# Other arguments go to pytest. Every process computes on one thread: as many tests run at once as there are cores.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+select=(-m "not long") arguments=()
+for argument in "$@"; do
+    if [ "$argument" = --all ]; then select=(--hypothesis-profile=all); else arguments+=("$argument"); fi
+done
 ./run_all.sh --setup
-HF_HUB_OFFLINE=1 exec .venv/bin/python -m pytest "$@"
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
+exec .venv/bin/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder "${select[@]}" ${arguments[@]+"${arguments[@]}"}

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from utils import packing
-from utils.paths import ROOT
+from utils.core.paths import ROOT
+from utils.training import tries
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
+def runtime() -> ModuleType:
     spec = importlib.util.spec_from_file_location("bench_packing", ROOT / "benchmarks" / "packing.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.mark.long
 def test_lines_hold_what_others_rely_on(shell) -> None:
     done = shell("python", "benchmarks/packing.py", "--quick", "--only", "QC-K8")
     assert done.returncode == 0, done.stderr
@@ -44,22 +45,22 @@ def test_an_unknown_case_is_refused(shell) -> None:
 
 
 @pytest.mark.parametrize("quantisation", ["none", "nf4"])
-def test_a_network_of_a_shape_reads_packs(bench: ModuleType, gemma, quantisation: str) -> None:
+def test_a_network_of_a_shape_reads_packs(runtime: ModuleType, gemma, quantisation: str) -> None:
     shape = {
         "vocab_size": 40, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 2, "head_dim": 32, "sliding_window": 8,
     }  # fmt: skip
-    network = bench.large_network(shape, bench.DECODER.with_(quantisation=quantisation), gemma)
+    network = runtime.large_network(shape, runtime.DECODER.with_(quantisation=quantisation), gemma)
     linear = type(network.model.layers[0].mlp.up_proj).__name__
     assert linear == ("Linear4bit" if quantisation == "nf4" else "Linear")
     rows = [(1, 2, 3), (1, 2, 4, 5)]
     with torch.no_grad():
-        trie = network.train()(**packing.build_batch(rows)).logits
+        trie = network.train()(**tries.build_batch(rows)).logits
         alone = torch.cat([network(input_ids=torch.tensor([row])).logits for row in rows])
     assert trie.dtype == torch.bfloat16 and (trie - alone).abs().max() < 0.05 * (1 + alone.abs().max())
 
 
-def test_batches_are_taken_evenly(bench: ModuleType) -> None:
+def test_batches_are_taken_evenly(runtime: ModuleType) -> None:
     batches = [np.full(4, number) for number in range(100)]
-    assert bench.evenly(batches, 4).tolist() == [50] * 4
-    assert sorted(set(bench.evenly(batches, 40).tolist())) == list(range(5, 100, 10))
+    assert runtime.evenly(batches, 4).tolist() == [50] * 4
+    assert sorted(set(runtime.evenly(batches, 40).tolist())) == list(range(5, 100, 10))

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import blend
+from utils.data import predictions
+from utils.evaluation import decide
 
 
 def member(noise: float, seed: int, rows: int = 900, shuffle: bool = False) -> pd.DataFrame:
@@ -24,19 +25,19 @@ QUERIES = pd.Series([f"q{number // 3}" for number in range(900)], index=np.arang
 
 def test_folds_are_averaged_by_id() -> None:
     left, right = member(1, 1), member(1, 2)
-    straight = blend.average_folds([left, right]).set_index("id")["probability"]
-    shuffled = blend.average_folds([left, right.sample(frac=1.0, random_state=3)]).set_index("id")["probability"]
+    straight = predictions.average_folds([left, right]).set_index("id")["probability"]
+    shuffled = predictions.average_folds([left, right.sample(frac=1.0, random_state=3)]).set_index("id")["probability"]
     assert straight.equals(shuffled)
     assert straight[70] == pytest.approx((left["probability"][10] + right["probability"][10]) / 2)
 
 
 def test_folds_that_answer_other_ids_are_refused() -> None:
     with pytest.raises(ValueError, match="different ids"):
-        blend.average_folds([member(1, 1), member(1, 2).head(10)])
+        predictions.average_folds([member(1, 1), member(1, 2).head(10)])
 
 
 def test_the_better_member_weighs_more_and_a_useless_one_nothing() -> None:
-    weights = blend.member_weights(
+    weights = decide.member_weights(
         {"good": member(0.8, 1), "fair": member(2.5, 2), "none": member(1, 3).assign(probability=0.5)}
     )
     assert weights["good"] > weights["fair"] > weights["none"] == 0 and sum(weights.values()) == pytest.approx(1)
@@ -44,32 +45,32 @@ def test_the_better_member_weighs_more_and_a_useless_one_nothing() -> None:
 
 def test_a_blend_is_at_least_as_good_as_its_members_and_does_not_hang_on_order() -> None:
     tables = {"a": member(1.5, 1), "b": member(1.5, 2)}
-    chosen, mixed, _ = blend.fit(tables, QUERIES, seed=1)
-    again, other, _ = blend.fit({"a": tables["a"], "b": member(1.5, 2, shuffle=True)}, QUERIES, seed=1)
+    chosen, combined, _ = decide.fit(tables, QUERIES, seed=1)
+    again, other, _ = decide.fit({"a": tables["a"], "b": member(1.5, 2, shuffle=True)}, QUERIES, seed=1)
     assert again.threshold == pytest.approx(chosen.threshold)
     assert other.set_index("id")["probability"].sort_index().to_numpy() == pytest.approx(
-        mixed.set_index("id")["probability"].sort_index().to_numpy()
+        combined.set_index("id")["probability"].sort_index().to_numpy()
     )
-    assert blend.best_threshold(mixed["label"], mixed["probability"])[1] > max(
-        blend.best_threshold(table["label"], table["probability"])[1] for table in tables.values()
+    assert decide.best_threshold(combined["label"], combined["probability"])[1] > max(
+        decide.best_threshold(table["label"], table["probability"])[1] for table in tables.values()
     )
 
 
 def test_language_thresholds_are_used_only_where_they_gain() -> None:
-    assert blend.fit({"a": member(1.5, 1)}, QUERIES, seed=1)[0].language_thresholds == {}
+    assert decide.fit({"a": member(1.5, 1)}, QUERIES, seed=1)[0].language_thresholds == {}
     table = member(1.0, 1, rows=9000)
     shifted = table.assign(
         probability=np.where(table["language"] == "ja", table["probability"] / 6, table["probability"])
     )
     queries = pd.Series([f"q{number // 3}" for number in range(9000)], index=np.arange(9000) * 7)
-    chosen, mixed, checked = blend.fit({"a": shifted}, queries, seed=1)
-    assert checked["per language"] > checked["one threshold"] + blend.GAIN
+    chosen, combined, checked = decide.fit({"a": shifted}, queries, seed=1)
+    assert checked["per language"] > checked["one threshold"] + decide.GAIN
     assert chosen.language_thresholds["ja"] < chosen.threshold < 1
-    unseen = mixed.head(3).assign(language="pl", probability=chosen.threshold)
-    assert blend.decide(unseen, chosen.threshold, chosen.language_thresholds).tolist() == [1, 1, 1]
+    unseen = combined.head(3).assign(language="pl", probability=chosen.threshold)
+    assert decide.decide(unseen, chosen.threshold, chosen.language_thresholds).tolist() == [1, 1, 1]
 
 
 def test_a_blend_comes_back_from_disk(tmp_path) -> None:
-    chosen, _, _ = blend.fit({"a": member(1.5, 1)}, QUERIES, seed=1)
-    blend.save_blends({"QC": chosen}, "glossary", tmp_path / "ensemble.json")
-    assert blend.load_blend(tmp_path / "ensemble.json", "QC") == (chosen, "glossary")
+    chosen, _, _ = decide.fit({"a": member(1.5, 1)}, QUERIES, seed=1)
+    decide.save_ensembles({"QC": chosen}, "glossary", tmp_path / "ensemble.json")
+    assert decide.load_ensemble(tmp_path / "ensemble.json", "QC") == (chosen, "glossary")

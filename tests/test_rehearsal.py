@@ -1,4 +1,4 @@
-"""The large road in small, by the real commands: every notebook, two ranks, ZeRO-2 and ZeRO-3; and what a killed rank costs."""
+"""The a100 run in small, by the real commands: every notebook, two ranks, ZeRO-2 and ZeRO-3; and what a killed rank costs."""
 
 import json
 import os
@@ -7,70 +7,90 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from conftest import Shell
 
-from utils.paths import ROOT, Run
-from utils.profiles import REHEARSAL, ZERO_STAGE
+from utils.core import paths
+from utils.core.paths import Run
+from utils.profiles.base import ZERO_STAGE
+from utils.profiles.rehearsal import REHEARSAL
 
-RUNGS = "xlm-roberta-large,gemma-3-12b"  # the ladder's two ends: an encoder trained in full, a decoder with LoRA
-WHOLE, BROKEN = Run("test-rehearsal"), Run("test-rehearsal-broken")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("ranks")]
+# The two ends of the bake-off: an encoder trained in full, a decoder with LoRA.
+OPTIONS = ("./run_all.sh", "--profile", "rehearsal", "--candidates", "xlm-roberta-large,gemma-3-12b")
+PATIENCE = 300  # seconds that anything may take on a busy machine
 
 
-def command(run: Run, *arguments: str) -> list[str]:
-    return ["./run_all.sh", "--profile", "rehearsal", "--run", run.name, "--rungs", RUNGS, *arguments]
+@dataclass(frozen=True)
+class Rehearsal:
+    """A rehearsal that has ended, and a second run to break."""
+
+    whole: Run
+    broken: Run
+    done: subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def rehearsed() -> Iterator[subprocess.CompletedProcess]:
-    for run in (WHOLE, BROKEN):
-        shutil.rmtree(run.root, ignore_errors=True)
-    yield subprocess.run(command(WHOLE), cwd=ROOT, capture_output=True, text=True, check=False)
-    for run in (WHOLE, BROKEN):
-        shutil.rmtree(run.root, ignore_errors=True)
-        shutil.rmtree(run.submission, ignore_errors=True)
+def rehearsal(project: Path, shell: Shell) -> Iterator[Rehearsal]:
+    done = shell(*OPTIONS, "--run", "test-rehearsal")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", project)
+        patch.setattr(paths, "SUBMISSIONS", project / "submissions")
+        yield Rehearsal(Run("test-rehearsal"), Run("test-broken"), done)
 
 
-def test_every_notebook_passes_on_two_ranks(rehearsed: subprocess.CompletedProcess, shell) -> None:
-    assert rehearsed.returncode == 0, rehearsed.stdout[-2000:] + rehearsed.stderr[-4000:]
-    assert shell("python", "-m", "utils.submit", "--run", WHOLE.name, "--check").returncode == 0
+def workers(folder: Path) -> list[int]:
+    """Processes that train below a folder."""
+    lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [int(line.split()[0]) for line in lines if "utils.experiment.worker" in line and str(folder) in line]
+
+
+def test_every_notebook_passes_on_two_ranks(rehearsal: Rehearsal, shell: Shell) -> None:
+    assert rehearsal.done.returncode == 0, rehearsal.done.stdout[-2000:] + rehearsal.done.stderr[-4000:]
+    assert shell("python", "-m", "utils.submit", "--run", rehearsal.whole.name, "--check").returncode == 0
 
 
 @pytest.mark.parametrize("task", ["QC", "QI"])
-def test_each_training_tells_its_engine_and_who_saw_what(task: str, rehearsed: subprocess.CompletedProcess) -> None:
-    trained = sorted(WHOLE.final.glob(f"{task}/*/fold*/engine.json"))
-    assert len(trained) == len(REHEARSAL.finals[0].folds)
-    for path in trained:
-        told = json.loads(path.read_text())
-        assert (told["engine"], told["zero_stage"], told["world_size"]) == ("DeepSpeedEngine", ZERO_STAGE[task], 2)
-        one, other = map(set, told["ids_by_rank"])
-        assert one and other and not one & other and len(one | other) == told["rows"]
-        assert all(epoch["each_row_once"] for epoch in told["epochs"])
-    kinds = {json.loads(path.read_text())["engine"] for path in WHOLE.bakeoff.glob(f"{task}/*/engine.json")}
+def test_each_training_tells_its_engine_and_who_saw_what(task: str, rehearsal: Rehearsal) -> None:
+    engines = sorted(rehearsal.whole.final.glob(f"{task}/*/fold*/engine.json"))
+    assert len(engines) == len(REHEARSAL.finals[0].folds)
+    for path in engines:
+        engine = json.loads(path.read_text())
+        assert (engine["engine"], engine["zero_stage"]) == ("DeepSpeedEngine", ZERO_STAGE[task])
+        one, other = map(set, engine["ids_by_rank"])
+        assert engine["world_size"] == 2 and one and other and not one & other
+        assert len(one | other) == engine["rows"]
+        assert all(epoch["each_row_once"] for epoch in engine["epochs"])
+    kinds = {json.loads(path.read_text())["engine"] for path in rehearsal.whole.bakeoff.glob(f"{task}/*/engine.json")}
     assert kinds == {"DeepSpeedEngine"}
 
 
 def test_after_a_killed_rank_the_next_call_ends_with_the_same_bytes(
-    rehearsed: subprocess.CompletedProcess, shell
+    rehearsal: Rehearsal, project: Path, environment: dict[str, str]
 ) -> None:
-    shutil.copytree(WHOLE.root, BROKEN.root)
-    for folder in (BROKEN.final, BROKEN.ensemble):
+    whole, broken = rehearsal.whole, rehearsal.broken
+    shutil.copytree(whole.root, broken.root)
+    for folder in (broken.final, broken.ensemble):
         shutil.rmtree(folder)
-    again = command(BROKEN, "--from", "06")
-    with subprocess.Popen(again, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+    again = [*OPTIONS, "--run", broken.name, "--from", "06"]
+    pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(again, cwd=project, env=environment, **pipes) as running:
         assert running.stdout is not None and running.stderr is not None
         next(line for line in running.stdout if "QI fold 1" in line)  # its training has begun
-        found = shell("pgrep", "-f", f"utils.worker {BROKEN.final}").stdout.split()
-        assert len(found) == 2
+        ranks = workers(broken.final)
+        assert len(ranks) == 2
         killed = time.monotonic()
-        os.kill(int(found[1]), signal.SIGKILL)
+        os.kill(ranks[1], signal.SIGKILL)
         running.stdout.read()
-        told = running.stderr.read()
-        assert running.wait(60) == 1 and time.monotonic() - killed < 60
-    assert "was killed (SIGKILL)" in told and "06_final_train failed; its notebook lies in" in told
-    assert not shell("pgrep", "-f", f"utils.worker {BROKEN.final}").stdout
-    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False)
+        errors = running.stderr.read()
+        assert running.wait(PATIENCE) == 1 and time.monotonic() - killed < PATIENCE
+    assert "was killed (SIGKILL)" in errors and "06_final_train failed; its notebook lies in" in errors
+    assert not workers(broken.final)
+    done = subprocess.run(again, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "QI fold 0: reused" in done.stdout, done.stderr[-4000:]
     for task in ("QC", "QI"):
         name = f"submit_{task}.txt"
-        assert (BROKEN.submission / name).read_bytes() == (WHOLE.submission / name).read_bytes()
+        assert (broken.submission / name).read_bytes() == (whole.submission / name).read_bytes()

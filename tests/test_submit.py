@@ -28,7 +28,7 @@ def write_test_file(folder: Path, rows: list[tuple[str | None, str | None, int]]
     return answers.sample(frac=1.0, random_state=0)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TESTS)
 def test_what_is_written_passes_the_check_and_says_what_was_answered(tmp_path: Path, rows: list) -> None:
     answers = write_test_file(tmp_path, rows)

@@ -1,0 +1,1 @@
+"""The package behind the notebooks: nine wings, named after what they hold, under four commands."""

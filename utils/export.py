@@ -1,4 +1,4 @@
-"""A fold of a run's final training as one plain folder: adapter merged, text model alone, opened by any tool.
+"""A fold of a run's final training as one plain folder: adapter merged, text model only, readable by any tool.
 
 python -m utils.export --run NAME --task QC|QI [--recipe NAME] [--fold K] DIR
 """
@@ -7,29 +7,31 @@ import argparse
 import sys
 from pathlib import Path
 
-from utils import models, paths, settings, weights
-from utils.recipe import load, load_all
-from utils.schema import TASKS
+from utils.core import paths, settings
+from utils.core.recipe import load, load_all
+from utils.core.schema import TASKS
+from utils.models import build, weights
 
 
 def export(run: paths.Run, task: str, name: str, fold: int, folder: Path) -> str:
-    """Write a decoder's merged weights, config and tokenizer; returns the stock class that opens them.
+    """Write a decoder's merged weights, config and tokenizer; returns the name of the transformers class that loads them.
 
-    Raises ValueError for an encoder, whose head is no stock class's.
+    `name` is the recipe's. Raises ValueError for an encoder, whose head no transformers class has.
     """
-    place = run.final / task / name
-    recipe = load(place / "recipe.json").with_(quantisation="none")
+    source = run.final / task / name
+    recipe = load(source / "recipe.json").with_(quantisation="none")
     base = weights.resolve(recipe.model, settings.load(run).models, offline=True)
-    if models.is_encoder(base):
+    if build.is_encoder(base):
         raise ValueError(f"{name} is an encoder with a head of its own; python -m utils.score serves it")
-    network = models.load_scorer(recipe, base, place / f"fold{fold}")
+    network = build.load_scorer(recipe, base, source / f"fold{fold}")
     network.config.architectures = [type(network).__name__]
     network.save_pretrained(folder)
-    models.load_tokenizer(base).save_pretrained(folder)
+    build.load_tokenizer(base).save_pretrained(folder)
     return type(network).__name__
 
 
 def main() -> int:
+    """The command: export one fold. Exit code 0, or 2 where there is no such training or it is an encoder."""
     parser = argparse.ArgumentParser(
         prog="python -m utils.export", description="Write a trained decoder as a plain folder."
     )
@@ -38,16 +40,14 @@ def main() -> int:
     parser.add_argument("--task", required=True, choices=TASKS)
     parser.add_argument("--recipe", help="default: the champion")
     parser.add_argument("--fold", type=int, default=0)
-    asked = parser.parse_args()
-    run = paths.Run(asked.run)
-    finalists = [recipe.name for recipe in load_all(run.tapt / "final" / asked.task)]
-    name = asked.recipe or next(iter(finalists), "")
-    if not (run.final / asked.task / name / f"fold{asked.fold}").is_dir():
-        parser.error(
-            f"run {asked.run!r} has no final training of {name or 'any recipe'}, fold {asked.fold}, for {asked.task}"
-        )
+    arguments = parser.parse_args()
+    run, task, fold = paths.Run(arguments.run), arguments.task, arguments.fold
+    finalists = [recipe.name for recipe in load_all(run.tapt / "final" / task)]
+    name = arguments.recipe or next(iter(finalists), "")
+    if not (run.final / task / name / f"fold{fold}").is_dir():
+        parser.error(f"run {arguments.run!r} has no final training of {name or 'any recipe'}, fold {fold}, for {task}")
     try:
-        print(f"{asked.folder}: {export(run, asked.task, name, asked.fold, asked.folder)}")
+        print(f"{arguments.folder}: {export(run, task, name, fold, arguments.folder)}")
     except ValueError as error:
         parser.error(str(error))
     return 0

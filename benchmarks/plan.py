@@ -1,0 +1,116 @@
+"""The plan's time and memory against the measured ones: a packaged network trained on full packs of random tokens.
+
+    python benchmarks/plan.py [--quick]             seconds a training row, one JSON object a line
+    python benchmarks/plan.py --memory NAME TOKENS  bytes planned, and the peak that was resident, one JSON object
+
+`ours` is the planned, `theirs` the measured figure: a ratio of 1 is a true plan. Run the first on an otherwise idle machine, as a plan
+knows nothing of other programs.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+
+from utils.core.recipe import Recipe
+from utils.models import build, shapes, trained, weights
+from utils.planning import devices
+from utils.planning.cost import Cost, pack_cost
+from utils.profiles.laptop import LAPTOP
+from utils.training.loop import Fit, fit
+from utils.training.tokens import Encoded
+
+STEPS, ROW, TOKENS = 3, 32, 512
+
+
+@dataclass(frozen=True)
+class Packs:
+    """Steps of one full pack each, made up of random tokens, for a packaged network."""
+
+    recipe: Recipe
+    base: Path
+    encoded: Encoded
+    row: int  # tokens of a sequence
+
+    def network(self) -> nn.Module:
+        """The network as it is trained."""
+        return trained.make_trainable(build.load_network(self.recipe, self.base), self.recipe)
+
+    def train(self, network: nn.Module) -> Fit:
+        """Train it on all steps."""
+        label = np.arange(len(self.encoded.rows)) % 2
+        with tempfile.TemporaryDirectory() as folder:
+            return fit(network, self.encoded, label, self.recipe, 0, Path(folder), "", "", "none")
+
+    def cost(self) -> Cost:
+        """What the plan says of one pack."""
+        config = shapes.config(self.recipe.model)
+        return pack_cost(self.recipe, config, self.recipe.batch_rows * ROW, self.row, train=True)
+
+
+def open_packs(name: str, tokens: int) -> Packs:
+    """Packs of so many tokens for a candidate of the laptop profile."""
+    recipe = next(r for r in LAPTOP.candidates if r.model == name and r.kind == "classifier")
+    rows, apart = max(2, tokens // ROW), recipe.architecture == "bi-encoder"
+    recipe = recipe.with_(batch_rows=rows, share_rows=1, pack_tokens=2 * tokens, sequence_tokens=0, max_length=ROW)
+    random = np.random.default_rng(0).integers(10, 200_000, (STEPS * rows, ROW)).tolist()
+    parts = [(tuple(row[: ROW // 2]), tuple(row[ROW // 2 :])) if apart else (tuple(row),) for row in random]
+    encoded = Encoded(parts, np.arange(len(parts)), causal=not apart)
+    return Packs(recipe, weights.resolve(name), encoded, ROW // 2 if apart else ROW)
+
+
+def measure_time(name: str, repetitions: int) -> dict[str, object]:
+    """One line of the benchmark."""
+    packs = open_packs(name, TOKENS)
+    network = packs.network()
+    packs.train(network)  # the first pass warms caches
+    rates = [packs.train(network).rows_per_s for _ in range(repetitions)]
+    peak = devices.measure_peak(torch.device("cpu"), torch.float32)
+    planned = packs.cost().flops / (devices.ON_CPU * peak) / packs.recipe.batch_rows
+    ratios = [planned * rate for rate in rates]
+    return {
+        "name": "plan", "case": name, "against": "measured", "ours": planned, "theirs": 1 / median(rates), "ratio": median(ratios),
+        "unit": "s/row", "repetitions": repetitions, "ratio_min": min(ratios), "ratio_max": max(ratios),
+    }  # fmt: skip
+
+
+def resident(kind: str) -> int:
+    """Bytes that are resident (VmRSS), or were at the fullest moment (VmHWM); rusage would tell a larger parent's."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith(kind)).split()[1])
+
+
+def measure_memory(name: str, tokens: int) -> dict[str, object]:
+    """Bytes planned, and the peak above what imports and tokenizer take."""
+    packs = open_packs(name, tokens)
+    build.load_tokenizer(packs.base)  # 0.3 GB of the host's memory, whatever the pack
+    before = resident("VmRSS")
+    network = packs.network()
+    # Weights are mapped from their file: make all of them resident.
+    sum(float(value.sum()) for value in network.parameters())
+    packs.train(network)
+    peak, planned = resident("VmHWM"), packs.cost()
+    parts = {part: round(getattr(planned, part) / 1e6) for part in ("weights", "gradients", "optimizer", "activations")}
+    return {"planned": planned.peak, "measured": peak - before, "before": before, "parts": parts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python benchmarks/plan.py", description="Planned against measured figures.")
+    parser.add_argument("--quick", action="store_true", help="two repetitions instead of five")
+    parser.add_argument("--memory", nargs=2, metavar=("NAME", "TOKENS"), help="memory instead of time")
+    given = parser.parse_args()
+    if given.memory:
+        print(json.dumps(measure_memory(given.memory[0], int(given.memory[1]))))
+        return
+    for name in ("multilingual-e5-small", "gemma-3-270m"):
+        print(json.dumps(measure_time(name, 2 if given.quick else 5)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The zoo's lines are true, and a line is all that a new model needs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils.core.recipe import Recipe
+from utils.models import build, shapes, zoo
+from utils.models.zoo import DECODER, ZOO, Model
+from utils.planning import cost, devices, plan, sampling
+from utils.profiles.base import Final, from_zoo
+from utils.profiles.laptop import GEMMA, LAPTOP
+
+SHAPED = [name for name, model in ZOO.items() if model.shape]
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_shapes_have_the_parameters_that_the_hub_tells(name: str) -> None:
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    config = shapes.config(name)
+    with torch.device("meta"):
+        kind = AutoModel if ZOO[name].family == "xlm-r" else AutoModelForCausalLM
+        size = sum(p.numel() for p in kind.from_config(config).parameters())
+    vision = 0.42e9 if ZOO[name].multimodal else 0  # which is not read
+    assert abs(size + vision - ZOO[name].parameters) / ZOO[name].parameters < 0.01
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_a_tiny_network_keeps_class_and_ratios(name: str) -> None:
+    true, small = shapes.config(name), shapes.tiny(name)
+    assert type(small) is type(true) and small.num_hidden_layers == 2
+    if hasattr(true, "num_key_value_heads") and ZOO[name].family != "xlm-r":
+        assert (
+            small.num_attention_heads / small.num_key_value_heads == true.num_attention_heads / true.num_key_value_heads
+        )
+    assert small.vocab_size == true.vocab_size
+
+
+def test_the_licence_tells_whether_the_hub_asks_for_it() -> None:
+    assert {name for name, model in ZOO.items() if model.gated} == {"gemma-3-270m", "gemma-2-9b", "gemma-3-12b"}
+
+
+def test_a_new_model_is_one_line(tiny_gemma: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line without a shape: the config of its weights is read. It is then a candidate, loads, and is planned for."""
+    monkeypatch.setitem(zoo.ZOO, "my-model", Model("gemma", "me/my-model", "MIT", targets=DECODER, precision="float32"))
+    (tiny_gemma / "my-model").symlink_to(tiny_gemma / "gemma-3-270m")
+    recipe = from_zoo("my-model", GEMMA)
+    assert (recipe.name, recipe.model, recipe.family) == ("my-model", "my-model", "gemma")
+    assert shapes.config("my-model", str(tiny_gemma)).hidden_size == 64
+    network = build.load_network(recipe, tiny_gemma / "my-model")
+    assert type(network).__name__ == "Gemma3TextForSequenceClassification"
+    profile = replace(
+        LAPTOP,
+        candidates=(*LAPTOP.candidates[:4], recipe),
+        comparison="my-model",
+        finals=(Final("my-model", 50, (0,)),),
+    )
+    steps = plan.make_plan(profile, sampling.read_texts(small), devices.GPUS["t4-16gb"], str(tiny_gemma))
+    assert {step.name for step in steps} >= {"my-model", "my-model, final"}
+
+
+def test_recipes_that_differ_in_other_things_are_measured_once() -> None:
+    config = shapes.config("qwen3-0.6b")
+    recipe = Recipe("a", "qwen", "qwen3-0.6b", pooling="last")
+    before = cost.pack_cost(recipe, config, 512, 32, train=True)
+    size = cost._measurements.cache_info().currsize
+    assert cost.pack_cost(recipe.with_(name="b", rows=7, seed=3), config, 512, 32, train=True) == before
+    assert cost._measurements.cache_info().currsize == size

@@ -1,0 +1,102 @@
+"""Profiles: a selection keeps what every bake-off shows; an override changes just what it names, and says what cannot be."""
+
+import pytest
+
+from utils import profiles
+from utils.core.errors import ProfileError
+from utils.core.recipe import Recipe
+from utils.core.schema import TASKS
+from utils.profiles import overrides
+from utils.profiles.a100 import A100
+from utils.profiles.base import Profile
+from utils.profiles.laptop import LAPTOP
+
+
+def change(text: str, profile: str = "laptop") -> dict[str, Recipe]:
+    return {recipe.name: recipe for recipe in profiles.load(profile, text).recipes("QC")}
+
+
+def test_a_selection_keeps_the_baselines_and_the_named_candidates() -> None:
+    few = profiles.load("a100", "profile.candidates=gemma-3-12b,qwen3-8b")
+    names = [recipe.name for recipe in few.candidates]
+    assert names == ["constant", "tfidf", "overlap", "zeroshot", "qwen3-8b", "gemma-3-12b"]
+    assert few.comparison == "gemma-3-12b"
+    assert profiles.load("a100", "a100.candidates=qwen3-8b").comparison == "qwen3-8b"
+    assert profiles.load("a100") is A100
+    assert few.models == ["multilingual-e5-small", "qwen3-8b", "gemma-3-12b", "madlad400-10b-mt", "madlad400-3b-mt"]
+
+
+def test_what_cannot_be_selected_is_refused() -> None:
+    with pytest.raises(ProfileError, match="has no candidate gemma-3-27b; use some of xlm-roberta-large"):
+        profiles.load("a100", "profile.candidates=gemma-3-27b")
+    with pytest.raises(ProfileError, match=r"none of gemma-3-270m may go on .* of QI; add e5-small"):
+        profiles.load("laptop", "profile.candidates=gemma-3-270m")
+    with pytest.raises(ProfileError, match="unknown profile"):
+        profiles.load("h100")
+
+
+@pytest.mark.parametrize("profile", profiles.PROFILES.values(), ids=lambda profile: profile.name)
+def test_every_final_is_of_a_candidate(profile: Profile) -> None:
+    names = {recipe.name for recipe in profile.candidates}
+    assert {final.candidate for final in profile.finals} <= names and profile.comparison in names
+    assert all(profile.eligible(task) for task in TASKS)
+
+
+def test_an_override_changes_the_candidate_and_what_its_variants_share_with_it() -> None:
+    usual, changed = change(""), change("e5-small.learning_rate=1e-4 e5-small.rows=700")
+    assert changed["e5-small"] == usual["e5-small"].with_(learning_rate=1e-4, rows=700)
+    variant = "e5-small-no-translation"  # it has rows of its own, and the candidate's learning rate
+    assert changed[variant] == usual[variant].with_(learning_rate=1e-4)
+    untouched = set(usual) - {name for name in usual if name.startswith("e5-small")}
+    assert all(changed[name] == usual[name] for name in untouched)
+
+
+@pytest.mark.parametrize("field", ["seed", "query_first", "zero_stage", "max_length", "rows"])
+def test_what_is_set_by_hand_is_not_changed_by_the_task(field: str) -> None:
+    values = {"seed": 7, "query_first": True, "zero_stage": 3, "max_length": 50, "rows": 33}
+    profile = profiles.load("laptop", f"gemma-3-270m.{field}={values[field]}")
+    for task in TASKS:
+        found = next(recipe for recipe in profile.recipes(task) if recipe.name == "gemma-3-270m")
+        assert getattr(found, field) == values[field]
+
+
+def test_finals_and_the_profile_can_be_set() -> None:
+    profile = profiles.load(
+        "laptop", "final.e5-small.rows=900 final.e5-small.folds=0,1,2 laptop.validation_rows=70 profile.offline=false"
+    )
+    final = profile.final(LAPTOP.recipes("QI")[4], "QI", tapt=False)
+    assert (final.name, final.rows, final.folds) == ("e5-small", 900, (0, 1, 2))
+    assert profile.validation_rows == 70 and profile.offline is False
+
+
+def test_a_text_has_one_normal_form_which_reads_back() -> None:
+    one = overrides.parse("laptop.rows=500 e5-small.learning_rate=0.0001 laptop.rows=600", LAPTOP)
+    other = overrides.parse(" e5-small.learning_rate=1e-4  profile.rows=600", LAPTOP)
+    text = overrides.join(one)
+    assert text == overrides.join(other) == "e5-small.learning_rate=0.0001 profile.rows=600"
+    assert overrides.parse(text, LAPTOP) == one
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("e5-smal.epochs=2", "no candidate, final or profile e5-smal; did you mean e5-small"),
+        ("qqqq.epochs=2", "use one of constant, tfidf"),
+        ("e5-small.learning=2", "no field learning that can be set; did you mean learning_rate"),
+        ("e5-small.name=x", "no field name that can be set"),
+        ("e5-small.learning_rate=fast", "'fast' is not a number"),
+        ("e5-small.learning_rate=nan", "must be at least 0"),
+        ("e5-small.rows=1.5", "'1.5' is not a whole number"),
+        ("e5-small.batch_rows=0", "must be at least 1"),
+        ("e5-small.folds=0,9", "folds lie between 0 and 4"),
+        ("e5-small.pooling=max", "use one of mean, first, last"),
+        ("e5-small.translation=yes", "use one of True, False"),
+        ("e5-small.model=qwen3-9b", "no model of utils/models/zoo.py; did you mean qwen3-8b"),
+        ("e5-small.dropout=1", "at least 0 and below 1"),
+        ("e5-small", "write NAME.FIELD=VALUE"),
+        ("final.tfidf.rows=3", "no candidate, final or profile final.tfidf"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_with_the_nearest(text: str, reason: str) -> None:
+    with pytest.raises(ProfileError, match=reason):
+        profiles.load("laptop", text)

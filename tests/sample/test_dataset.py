@@ -1,0 +1,120 @@
+"""The embedded data: the competition's format and traps, the same bytes for the same seed."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from utils.core.paths import SOURCES
+from utils.core.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
+from utils.data.raw import Raw, read_folder, read_solution
+from utils.data.taxonomy import parse
+from utils.sample import dataset, lexicon
+from utils.translation import backends
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    dataset.make_sample(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(made: Path) -> Raw:
+    return read_folder(made)
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_the_lexicon_is_as_large_as_promised() -> None:
+    words = lexicon.load(SOURCES)
+    assert len(words.products) >= 240
+    assert len({product.paths[0][0] for product in words.products.values()}) >= 20
+    for product in words.products.values():
+        assert all(len(product.terms[code]) >= 2 for code in LANGUAGES), product.key
+        assert all(2 <= len(path) <= 5 for path in product.paths), product.key
+        assert set(product.related) <= set(words.products), product.key
+
+
+def test_the_glossary_knows_about_two_thirds_of_the_words() -> None:
+    words = lexicon.load(SOURCES)
+    with (SOURCES / "glossary.csv").open(encoding="utf-8", newline="") as file:
+        known = {(row["language"], row["term"]) for row in csv.DictReader(file)}
+    asked = {
+        (code, term.lower())
+        for p in words.products.values()
+        for code in LANGUAGES
+        if code != "en"
+        for term in p.terms[code]
+    }
+    assert 0.58 < len(asked & known) / len(asked) < 0.72
+
+
+def test_sizes_languages_and_rates_are_the_competitions(data: Raw, made: Path) -> None:
+    means = {"QC": 0.6895, "QI": 0.6243}
+    for task in TASKS:
+        assert [len(data.tables[split, task]) for split in SPLITS] == [8000, 2000, 2000]
+        assert set(data.tables["train", task]["language"]) == set(dataset.LAYOUT[task, "train"])
+        assert set(data.tables["test", task]["language"]) == set(dataset.LAYOUT[task, "held out"])
+        assert abs(data.tables["train", task]["label"].mean() - means[task]) < 0.015
+        answers = read_solution(made, "test", task)
+        assert abs(answers["label"].mean() - means[task]) < 0.03
+    per_query = {
+        task: len(data.tables["test", task]) / data.tables["test", task]["origin_query"].nunique() for task in TASKS
+    }
+    assert 2.1 < per_query["QC"] < 2.9 and 3.5 < per_query["QI"] < 4.5
+
+
+def test_rows_look_as_the_organisers_write_them(made: Path) -> None:
+    for task in TASKS:
+        for split in SPLITS:
+            rows = read(made / f"{split}_{task}.txt")
+            keys = ["id", "task", "language", "origin_query", TARGET_KEY[task]] + (
+                ["label"] if split == "train" else []
+            )
+            assert all(list(row) == keys for row in rows)
+            order = [(row["language"], row["origin_query"], row[TARGET_KEY[task]] or "") for row in rows]
+            assert order == sorted(order)
+    labels = {type(row["label"]) for row in read(made / "train_QC.txt")}
+    assert labels == {int, str}
+
+
+def test_the_traps_are_set(data: Raw) -> None:
+    queries = data.tables["train", "QI"]["origin_query"]
+    for trap in ('\\\\"', "\u3000", "\u200b", "  ", "^-", "^% ", "[\u0400-\u04ff]"):
+        assert queries.str.contains(trap, regex=True).any(), trap
+    titles = data.tables["train", "QI"]["target"]
+    assert titles.isna().any() and (queries.str.strip(" \u200b") == "").any()
+    lengths = titles.dropna().str.len()
+    assert lengths.between(120, 128).mean() > 0.15 and 128 < lengths.max() <= 309
+    paths = data.tables["train", "QC"]["target"]
+    assert paths.str.contains(", ").mean() > 0.05 and paths.str.contains("arts,crafts & sewing").any()
+    tree = parse(paths)
+    assert tree.levels("arts,crafts & sewing")[0] in ("arts,crafts & sewing", "arts")
+    depths = {len(tree.levels(path)) for path in paths.unique()}
+    assert depths >= {2, 3, 4}
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        dataset.make_sample(tmp_path / name, rows=300, seed=3)
+    dataset.make_sample(tmp_path / "c", rows=300, seed=4)
+    left, right, other = ((tmp_path / name / "train_QC.txt").read_bytes() for name in "abc")
+    assert left == right != other
+
+
+def test_the_command_writes_a_folder_and_refuses_too_few_rows(shell, tmp_path: Path) -> None:
+    done = shell("python", "-m", "utils.sample", "--rows", "300", str(tmp_path / "made"))
+    assert done.returncode == 0 and (tmp_path / "made" / "solution" / "test_QI.txt").exists()
+    refused = shell("python", "-m", "utils.sample", "--rows", "10", str(tmp_path / "no"))
+    assert refused.returncode == 2 and "too few" in refused.stderr
+
+
+def test_the_glossary_translates_without_spaces_between_words() -> None:
+    terms = {"赤い": "red", "靴": "shoes", "靴ひも": "laces"}
+    assert backends.look_up("赤い靴ひもセット", terms, 3, unspaced=True) == "red laces セット"
+    assert backends.look_up("rojo rojos", {"rojo": "red"}, 4, unspaced=False) == "red rojos"

@@ -1,0 +1,288 @@
+"""The whole pipeline, tiny, by the real commands: what it leaves, what a second call reuses, what an interruption costs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Shell
+
+from utils.core import paths
+from utils.core.paths import Run
+from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS
+from utils.data.tables import read_table
+from utils.sample import dataset
+
+WATCHER = """
+import os, sys
+def note(event, details):
+    if event == "open" and not isinstance(details[0], int):
+        path = os.fsdecode(details[0])
+        if "/solution/" in path or "/07_ensemble/" in path:
+            os.write(LOG, f"{os.getpid()}\\t{path}\\n".encode())
+LOG = os.open(os.environ["OPENED_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+sys.addaudithook(note)
+"""
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """A smoke run that has ended."""
+
+    run: Run
+    done: subprocess.CompletedProcess
+    opened: Path  # log of every opening of a solution file
+    models: tuple[str, ...]  # the option that names the weights
+
+    def again(self, shell: Shell, *arguments: str) -> subprocess.CompletedProcess:
+        return shell("./run_all.sh", "--profile", "smoke", "--run", self.run.name, *self.models, *arguments)
+
+
+@pytest.fixture(scope="module", params=["tiny", pytest.param("packaged", marks=pytest.mark.long)])
+def smoke(
+    request: pytest.FixtureRequest, project: Path, environment: dict[str, str], shell: Shell, tiny_models: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Smoke]:  # fmt: skip
+    """The smoke run on the embedded sample, on tiny networks or on the packaged weights."""
+    folder = tmp_path_factory.mktemp("watch")
+    (folder / "sitecustomize.py").write_text(WATCHER)
+    watched = environment | {"PYTHONPATH": f"{folder}{os.pathsep}{project}", "OPENED_LOG": str(folder / "opened.log")}
+    models = ("--models", str(tiny_models)) if request.param == "tiny" else ()
+    name = f"test-{request.param}"
+    done = shell("./run_all.sh", "--profile", "smoke", "--run", name, *models, env=watched)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", project)
+        patch.setattr(paths, "SUBMISSIONS", project / "submissions")
+        yield Smoke(Run(name), done, folder / "opened.log", models)
+
+
+def test_the_pipeline_ends_well_and_says_so(smoke: Smoke) -> None:
+    done = smoke.done
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert (
+        "data/raw holds no competition files" in done.stdout and "profile: smoke (named with --profile)" in done.stdout
+    )
+    for number, name in ((1, "01_eda"), (3, "03_folds"), (7, "07_ensemble_submit")):
+        assert f"[{number}/7] {name} ... " in done.stdout
+    assert "ensemble" in done.stdout and done.stdout.strip().endswith("submit.zip")
+
+
+def test_solutions_are_opened_by_notebook_07_alone(smoke: Smoke) -> None:
+    lines = [line.split("\t") for line in smoke.opened.read_text().splitlines()]
+    # Making the sample writes solutions, in the pipeline's own process: only kernels count here.
+    own_process = {pid for pid, path in lines if "/solution/." in path}
+    readers = {pid for pid, path in lines if "/solution/" in path} - own_process
+    writers = {pid for pid, path in lines if "/07_ensemble/.scores." in path}
+    assert len(readers) == 1 and readers <= writers
+
+
+def test_tables_have_their_columns_and_every_row(smoke: Smoke) -> None:
+    run, settings = smoke.run, json.loads(smoke.run.settings.read_text())
+    for task in ("QC", "QI"):
+        raw = len((Path(settings["data"]) / f"test_{task}.txt").read_text("utf-8").splitlines())
+        for split in ("train", "dev", "test"):
+            table = read_table(run.clean_table(split, task))
+            assert list(table.columns) == [c for c in CLEAN_COLUMNS if c != "label" or split == "train"]
+        assert len(table) == raw
+        assert list(read_table(run.fold_table(task)).columns) == list(FOLD_COLUMNS)
+        finals = sorted((run.final / task).iterdir())
+        assert [final.name for final in finals] == ["e5-small", "gemma-3-270m"][: 2 if task == "QC" else 1]
+        for final in finals:
+            for name in ("oof", "dev", "test"):
+                table = read_table(final / f"{name}.parquet")
+                assert list(table.columns) == [c for c in SCORE_COLUMNS if c != "label" or name == "oof"]
+                assert table["probability"].between(0, 1).all() and table["id"].is_unique
+            assert len(table) == raw
+            assert len(list(final.glob("fold0/*.safetensors"))) == 1
+    assert not list(run.root.rglob("*.pkl")) and not list(run.root.rglob("*.bin"))
+
+
+def test_reports_of_cleaning_and_folds_hold_what_was_promised(smoke: Smoke) -> None:
+    report = json.loads((smoke.run.clean / "report.json").read_text())["files"]
+    promised = [
+        "read",
+        "empty",
+        "null",
+        "duplicate",
+        "dropped",
+        "translated",
+        "cache_hits",
+        "untranslated",
+        "language_mismatches",
+    ]
+    assert len(report) == 6 and all(set(promised) <= set(counts) for counts in report.values())
+    assert all(type(count) is int for counts in report.values() for count in counts.values())
+    leaks = json.loads((smoke.run.folds / "leaks.json").read_text())
+    for task in ("QC", "QI"):
+        assert set(leaks[task]) == {"report", "strict", "leave-language"} and len(leaks[task]["strict"]) == 5
+        for fold in leaks[task]["strict"]:
+            assert fold["shared_queries"] == 0 and fold["train_rows"] > 0 and "unseen_category_groups" in fold
+
+
+def test_the_leaderboard_and_the_scores_hold_what_was_promised(smoke: Smoke) -> None:
+    board = pd.read_csv(smoke.run.bakeoff / "leaderboard.csv")
+    promised = (
+        "recipe family task scheme folds rows f1 f1_sd f1_lo f1_hi auc threshold train_rows_per_s score_rows_per_s"
+        " parameters seconds"
+    )
+    assert list(board.columns) == promised.split()
+    for task in ("QC", "QI"):
+        assert {"constant", "tfidf", "overlap", "zeroshot", "e5-small", "gemma-3-270m"} <= set(
+            board.loc[board["task"] == task, "recipe"]
+        )
+    assert set(board["scheme"]) == {"report", "strict", "leave-language"}
+    scores = pd.read_csv(smoke.run.ensemble / "scores.csv")
+    promised = "recipe,task,split,language,seen,rows,positives,f1,f1_lo,f1_hi,auc,constant_f1,threshold"
+    assert list(scores.columns) == promised.split(",")
+    assert set(scores["recipe"]) == {"ensemble", *board["recipe"]} and set(scores["split"]) == {"oof", "dev", "test"}
+    whole = scores[(scores["recipe"] == "ensemble") & (scores["language"] == "all")]
+    assert len(whole) == 6 and (whole["f1_lo"] <= whole["f1"]).all() and (whole["f1"] <= whole["f1_hi"]).all()
+
+
+def test_scores_equal_a_slow_reference(smoke: Smoke) -> None:
+    settings = json.loads(smoke.run.settings.read_text())
+    scores = pd.read_csv(smoke.run.ensemble / "scores.csv").query("recipe == 'ensemble' and split == 'test'")
+    for task in ("QC", "QI"):
+        lines = (smoke.run.submission / f"submit_{task}.txt").read_text("utf-8").splitlines()
+        answers, truth = [json.loads(line) for line in lines], {}
+        for line in (Path(settings["data"]) / "solution" / f"test_{task}.txt").read_text("utf-8").splitlines():
+            truth[json.loads(line)["id"]] = int(json.loads(line)["label"])
+        hits = sum(truth[a["id"]] * a["prediction"] for a in answers)
+        f1 = 2 * hits / (sum(truth.values()) + sum(a["prediction"] for a in answers))
+        assert scores[(scores["task"] == task) & (scores["language"] == "all")]["f1"].item() == pytest.approx(f1)
+
+
+def test_tapt_was_continued_for_real(smoke: Smoke) -> None:
+    comparison = pd.read_csv(smoke.run.tapt / "comparison.csv")
+    assert {"task", "arm", "fold", "f1", "auc", "max_logit_difference"} <= set(comparison.columns)
+    tapt = comparison[comparison["arm"] == "tapt"]
+    assert set(tapt["task"]) == {"QC", "QI"} and set(comparison["arm"]) == {"direct", "tapt"}
+    assert (tapt["max_logit_difference"] <= 1e-5).all() and (tapt["base_logit_difference"] > 1e-3).all()
+
+
+def test_the_report_opens_offline(smoke: Smoke) -> None:
+    page = smoke.run.report.read_text("utf-8")
+    assert page.count("data:image/png;base64,") == 2 and "ensemble" in page
+    for number in range(1, 8):
+        (notebook,) = smoke.run.notebooks.glob(f"0{number}_*.html")
+        assert f"notebooks/{notebook.name}" in page
+        for text in (page, notebook.read_text("utf-8")):
+            assert not re.findall(r"(?:src|import|from)[ =(]+['\"]https?:|<link[^>]+https?:", text)
+        assert "data:image/png;base64," in notebook.read_text("utf-8")
+
+
+def test_the_check_command_tells_a_good_submission_from_a_bad_one(smoke: Smoke, tmp_path: Path, shell: Shell) -> None:
+    good = shell("python", "-m", "utils.submit", "--run", smoke.run.name, "--check")
+    assert good.returncode == 0 and "valid" in good.stdout
+    bad = tmp_path / "bad"
+    shutil.copytree(smoke.run.submission, bad)
+    text = (bad / "submit_QC.txt").read_text("utf-8")
+    (bad / "submit_QC.txt").write_bytes(text.replace('"prediction": 1', '"prediction": 3', 1).encode())
+    refused = shell("python", "-m", "utils.submit", "--run", smoke.run.name, "--check", bad)
+    assert refused.returncode == 1 and "prediction is 3" in refused.stderr
+    assert shell("python", "-m", "utils.submit", "--run", "never", "--check").returncode == 2
+
+
+def test_new_pairs_are_answered_as_the_submission_was(smoke: Smoke, tmp_path: Path, shell: Shell) -> None:
+    lines = (smoke.run.submission / "submit_QC.txt").read_text("utf-8").splitlines()[:40]
+    pairs = [{k: v for k, v in json.loads(line).items() if k != "prediction"} for line in lines]
+    file, output = tmp_path / "pairs.txt", tmp_path / "out.txt"
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
+    command = ("python", "-m", "utils.score", "--run", smoke.run.name, "--task", "QC")
+    done = shell(*command, "--input", file, "--output", output)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    assert [a["prediction"] for a in answers] == [json.loads(line)["prediction"] for line in lines]
+    assert [{k: v for k, v in a.items() if k not in ("probability", "prediction")} for a in answers] == pairs
+    alone = shell(*command, input=json.dumps(pairs[7]) + "\n")
+    assert abs(json.loads(alone.stdout)["probability"] - answers[7]["probability"]) < 1e-4
+    bad = shell(*command, input='{"origin_query": "x"}\n')
+    assert bad.returncode == 2 and "stdin:1: key category_path is missing" in bad.stderr
+
+
+def test_a_run_keeps_its_profile_and_its_overrides(smoke: Smoke, shell: Shell) -> None:
+    command = ("python", "-m", "utils.pipeline", "--run", smoke.run.name)
+    refused = shell(*command, "--profile", "laptop")
+    assert refused.returncode == 2 and "was begun with profile smoke" in refused.stderr
+    for arguments in (("--rows", "300"), ("--from", "04", "--set", "e5-small.epochs=2")):
+        refused = shell(*command, "--profile", "smoke", *arguments)
+        assert refused.returncode == 2 and "was begun with no overrides, not with" in refused.stderr
+        assert "name another run" in refused.stderr and "[" not in refused.stdout
+
+
+def test_a_second_call_reuses_everything_and_a_deleted_fold_is_refitted_alone(smoke: Smoke, shell: Shell) -> None:
+    before = (smoke.run.submission / "submit.zip").read_bytes()
+    (smoke.run.final / "QI" / "e5-small" / "fold1" / "test.parquet").unlink()
+    again = smoke.again(shell, "--from", "04")
+    assert again.returncode == 0, again.stderr[-3000:]
+    refitted = {
+        line.split(":")[0].strip() for line in again.stdout.splitlines() if " rows, " in line and "fold" in line
+    }
+    assert refitted and all("QI fold 1" in line for line in refitted), refitted
+    assert (smoke.run.submission / "submit.zip").read_bytes() == before
+
+
+def test_a_part_of_a_run_names_only_what_is_there(shell: Shell, small: Path, tiny_models: Path) -> None:
+    """Its overrides are kept, and a later part of the run takes them up."""
+    command = ("./run_all.sh", "--profile", "smoke", "--run", "test-part", "--data", small, "--models", tiny_models)
+    first = shell(*command, "--only", "01", "--rows", "150")
+    assert first.returncode == 0, first.stderr[-3000:]
+    assert "report:" in first.stdout and "submi" not in first.stdout and "set:     profile.rows=150" in first.stdout
+    assert "named with --data" in first.stdout
+    later = [shell(*command, "--only", number) for number in ("02", "03")]
+    assert [done.returncode for done in later] == [0, 0], later[-1].stderr[-3000:]
+    assert "of 400 training rows" in later[1].stdout
+    assert all(int(count) <= 150 for count in re.findall(r"Q[CI]: (\d+) of 400 training rows", later[1].stdout))
+
+
+def one_task_folder(folder: Path, small: Path, task: str) -> Path:
+    """Only one task, no dev, no solution; a null and an empty query and a null target in test."""
+    alone = folder / task
+    alone.mkdir()
+    for split in ("train", "test"):
+        shutil.copy(small / f"{split}_{task}.txt", alone)
+    lines = (alone / f"test_{task}.txt").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    target = "category_path" if task == "QC" else "item_title"
+    rows[0]["origin_query"], rows[1]["origin_query"], rows[2][target] = None, " \u200b", None
+    (alone / f"test_{task}.txt").write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8"
+    )
+    return alone
+
+
+@pytest.mark.parametrize("task", ["QC", "QI"])
+def test_a_folder_with_one_task_and_no_dev_runs_the_whole_pipeline(
+    task: str, small: Path, tmp_path: Path, tiny_models: Path, project: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(paths, "ROOT", project)
+    monkeypatch.setattr(paths, "SUBMISSIONS", project / "submissions")
+    run, folder = Run(f"test-only-{task}"), one_task_folder(tmp_path, small, task)
+    options = ("--data", folder, "--rows", "200", "--models", tiny_models, "--candidates", "e5-small")
+    done = shell("./run_all.sh", "--profile", "smoke", "--run", run.name, *options)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "so it is skipped" in done.stdout and "no dev file" in done.stdout
+    written = (run.submission / f"submit_{task}.txt").read_text("utf-8").splitlines()
+    lines = (folder / f"test_{task}.txt").read_text("utf-8").splitlines()
+    assert len(written) == len(lines) and json.loads(written[0])["origin_query"] is None
+    assert all(json.loads(line)["prediction"] in (0, 1) for line in written)
+    assert len(read_table(run.fold_table(task))) <= 200
+
+
+def test_overrides_reach_the_training(smoke: Smoke) -> None:
+    """One way through: what the profile says is what the recipe beside a fold says."""
+    recipe = json.loads((smoke.run.bakeoff / "QC" / "e5-small" / "recipe.json").read_text())
+    assert recipe["learning_rate"] == 6e-5 and recipe["rows"] == 24
+
+
+def test_data_raw_is_found_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
+    monkeypatch.setattr(dataset, "RAW", tmp_path / "raw")
+    assert not dataset.has_raw()
+    shutil.copytree(small, tmp_path / "raw")
+    assert dataset.open_folder("", 800) == (tmp_path / "raw", "the competition's files are in data/raw")

@@ -1,0 +1,193 @@
+"""Several processes on one training, through torchrun's agent and DeepSpeed: the same result, the right error, exact resumption."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from utils.core.errors import LaunchError
+from utils.core.paths import ROOT
+from utils.core.recipe import Recipe
+from utils.data.tables import read_table
+from utils.experiment import fit, jobs
+from utils.experiment.fit import Job
+from utils.experiment.jobs import fit_anywhere
+from utils.experiment.runtime import Runtime
+from utils.training.ranks import Topology, open_topology
+
+RECIPE = Recipe(
+    "tiny", "gemma", "gemma-3-270m", pooling="last", max_length=48, lora_rank=4, batch_rows=8, share_rows=3, pack_tokens=48,
+    sequence_tokens=48, learning_rate=1e-3, epochs=2.0, checkpointing=True,
+)  # fmt: skip
+TWO = Topology(ranks=2)
+PATIENCE = 300  # seconds that anything may take on a busy machine
+pytestmark = pytest.mark.xdist_group("ranks")
+
+
+def rows(count: int, first: int) -> pd.DataFrame:
+    numbers = range(first, first + count)
+    query = [f"red shoe {number % 7}" for number in numbers]
+    target = [("shoes,red " if number % 2 else "tools,drill ") * (1 + number % 4) for number in numbers]
+    columns = {"id": numbers, "language": "en", "query": query, "query_en": query, "target": target}
+    return pd.DataFrame(columns).assign(label=[number % 2 for number in numbers])
+
+
+TRAIN, VALIDATION = rows(61, 100), rows(21, 900)  # no multiples of two: a rank has a turn without work
+
+
+def train(recipe: Recipe, place: Path, models: Path, topology: Topology, seconds: float = 120.0) -> np.ndarray:
+    runtime = Runtime(models, True, "none", topology, seconds)
+    job = Job(recipe, "QC", TRAIN, None, {"oof": VALIDATION}, place, "tiny", "tag")
+    answers, stats = fit_anywhere(job, runtime)
+    assert stats["train_rows_per_s"] > 0 and answers["oof"].shape == (len(VALIDATION),)
+    return answers["oof"]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, pd.DataFrame]:
+    place = tmp_path_factory.mktemp("alone")
+    return train(RECIPE, place, tiny_gemma, Topology()), read_table(place / "log.parquet")
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_two_processes_end_where_one_does(
+    stage: int, alone: tuple[np.ndarray, pd.DataFrame], tiny_gemma: Path, tmp_path: Path
+) -> None:
+    found = train(RECIPE.with_(zero_stage=stage), tmp_path, tiny_gemma, TWO)
+    answers, log = alone
+    assert np.abs(found - answers).max() < 1e-3
+    assert np.abs(read_table(tmp_path / "log.parquet")["loss"] - log["loss"]).max() < 1e-3
+    told = json.loads((tmp_path / fit.ENGINE).read_text())
+    assert told["engine"] == ("DeepSpeedEngine" if stage else "plain")
+    assert (told["zero_stage"], told["world_size"], len(told["epochs"])) == (stage, 2, 2)
+    one, other = map(set, told["ids_by_rank"])
+    assert one and other and not one & other and one | other == set(TRAIN["id"])
+    assert all(epoch["each_row_once"] for epoch in told["epochs"])
+    assert not (tmp_path / jobs.JOB).exists()
+
+
+def test_half_precision_with_weights_dealt_out(tiny_gemma: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.with_(zero_stage=3, precision="bfloat16")
+    found = train(recipe, tmp_path, tiny_gemma, TWO)
+    assert np.isfinite(found).all()
+    assert json.loads((tmp_path / fit.ENGINE).read_text())["config"]["bf16"]["enabled"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_killed_rank_is_named_and_the_next_call_ends_as_an_undisturbed_one(
+    stage: int, tiny_gemma: Path, tmp_path: Path
+) -> None:
+    recipe = RECIPE.with_(zero_stage=stage, epochs=8.0, checkpointing=False)
+    whole = train(recipe, tmp_path / "whole", tiny_gemma, TWO)
+    place, failure = tmp_path / "broken", []
+
+    def start() -> None:
+        try:
+            train(recipe, place, tiny_gemma, TWO, 0.0)
+        except LaunchError as error:
+            failure.append(str(error))
+
+    running = threading.Thread(target=start)
+    running.start()
+    while not (place / "checkpoint.safetensors").exists() and running.is_alive():
+        time.sleep(0.05)
+    workers = subprocess.run(
+        ["pgrep", "-f", f"utils.experiment.worker {place}"], capture_output=True, text=True
+    ).stdout.split()
+    assert len(workers) == 2, failure
+    os.kill(int(workers[1]), signal.SIGKILL)
+    running.join(PATIENCE)
+    assert not running.is_alive()
+    assert failure and "was killed (SIGKILL)" in failure[0] and "rank " in failure[0]
+    assert not (place / "oof.parquet").exists() and (place / "checkpoint.safetensors").exists()
+    shutil.copytree(place, tmp_path / "one")
+    assert np.array_equal(train(recipe, place, tiny_gemma, TWO), whole)
+    assert np.abs(train(recipe, tmp_path / "one", tiny_gemma, Topology(ranks=1)) - whole).max() < 1e-3
+    told = json.loads((tmp_path / "one" / fit.ENGINE).read_text())
+    assert told["world_size"] == 1 and all(epoch["each_row_once"] for epoch in told["epochs"])
+    assert sum(map(len, told["ids_by_rank"])) == len(TRAIN)
+
+
+def test_the_error_of_the_rank_that_failed_is_told(tiny_gemma: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.with_(zero_stage=2, learning_rate=float("inf"), clip=1e9)
+    with pytest.raises(
+        LaunchError, match=r"rank \d on .*: ValueError: tiny: the loss is nan in step 2; lower learning_rate"
+    ):
+        train(recipe, tmp_path, tiny_gemma, TWO)
+
+
+def test_what_no_engine_can_train_is_refused_before_it_starts(tiny_gemma: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be dealt out to processes; set zero_stage to 2"):
+        train(RECIPE.with_(zero_stage=3, quantisation="nf4"), tmp_path, tiny_gemma, TWO)
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_are_read_from_parameters() -> None:
+    assert open_topology(1, "", "ssh").single and not open_topology(2, "", "ssh").single
+    assert open_topology(1, "a, b", "ssh").hosts == ("a", "b") and not open_topology(1, "a,b", "ssh").single
+
+
+@pytest.fixture
+def machines() -> Iterator[tuple[str, str]]:
+    """Two network namespaces that see each other alone, as two machines on a wire."""
+    one, other = (f"relevance-{os.getpid()}-{side}" for side in "ab")
+
+    def ip(*command: str) -> None:
+        subprocess.run(["ip", *command], check=True, capture_output=True)
+
+    try:
+        for name in (one, other):
+            ip("netns", "add", name)
+        ip("link", "add", "eth0", "netns", one, "type", "veth", "peer", "name", "eth0", "netns", other)
+        for number, name in enumerate((one, other), start=1):
+            ip("-n", name, "addr", "add", f"{SUBNET}.{number}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                ip("-n", name, "link", "set", device, "up")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no network namespaces may be made here: {getattr(error, 'stderr', error)}")
+    else:
+        yield one, other
+    finally:
+        for name in (one, other):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+SUBNET = "10.213.77"
+
+
+@pytest.mark.long
+def test_two_machines_train_together(
+    machines: tuple[str, str], alone: tuple[np.ndarray, pd.DataFrame], tiny_gemma: Path, tmp_path: Path
+) -> None:
+    """The multi-node start for real: a shell that runs a command on the other machine, and gloo over the wire."""
+    shell = tmp_path / "shell"
+    shell.write_text(f'#!/bin/sh\nshift\nexec ip netns exec {machines[1]} env GLOO_SOCKET_IFNAME=eth0 sh -c "$*"\n')
+    shell.chmod(0o755)
+    script = [
+        sys.executable,
+        str(ROOT / "tests" / "training" / "hosts.py"),
+        tiny_gemma,
+        tmp_path,
+        shell,
+        f"{SUBNET}.1",
+        f"{SUBNET}.2",
+    ]
+    inside = ["ip", "netns", "exec", machines[0], "env", "GLOO_SOCKET_IFNAME=eth0"]
+    done = subprocess.run(
+        [*inside, *script], cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads((tmp_path / fit.ENGINE).read_text())
+    assert (told["world_size"], told["zero_stage"]) == (2, 2) and all(told["ids_by_rank"])
+    assert np.abs(np.loadtxt(tmp_path / "answers.txt") - alone[0]).max() < 1e-3

@@ -1,0 +1,92 @@
+"""The command line of ./run_all.sh, checked by the standard library alone: a wrong word is told before anything is set up.
+
+python -m utils.arguments [--profile ...] [--data DIR] ...      ends with 2 and the reason where they are wrong
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from utils import profiles
+from utils.core import paths, settings
+from utils.core.errors import ProfileError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh", description="From raw queries to a submission, in seven notebooks."
+    )
+    add = parser.add_argument
+    add("--profile", choices=list(profiles.PROFILES), help="default: a100 with data/raw and a large GPU, else laptop")
+    add("--data", default="", metavar="DIR", help="a folder with the competition's files")
+    add("--run", metavar="NAME", help="name of the run (default: the profile)")
+    add("--rows", type=int, default=-1, metavar="N", help="at most N training rows a task; 0 = all")
+    add("--candidates", default="", metavar="A,B", help="of the bake-off's networks these alone")
+    add("--set", action="append", default=[], metavar="NAME.FIELD=VALUE", help="a field of a candidate (e5-small.epochs=2), of "
+        "its final training (final.e5-small.rows=0) or of the profile (laptop.validation_rows=800); repeatable")  # fmt: skip
+    add("--models", default="", metavar="DIR", help="a folder of local weights, looked into first")
+    add("--hosts", default="", metavar="A,B", help="machines that train together, this one first")
+    add("--shell", default="ssh", metavar="CMD", help="runs a command on another machine (default: ssh)")
+    steps = parser.add_mutually_exclusive_group()
+    steps.add_argument("--from", dest="first", metavar="NN", help="start at notebook NN (01 ... 07)")
+    steps.add_argument("--only", metavar="NN", help="run notebook NN alone")
+    add("--plan", action="store_true", help="print what each step will cost, and run nothing")
+    add("--gpu", default="", metavar="NAME", help="with --plan: the device to plan for (4xa100-80gb)")
+    add("--setup", action="store_true", help="set the environment up and stop")
+    return parser
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments; `overrides` holds `--set`, `--rows` and `--candidates` as one text. Ends with exit code 2 where one is wrong."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.run is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", given.run):
+        parser.error(f"--run {given.run!r}: use letters, digits, - and _")
+    if given.rows < -1:
+        parser.error(f"--rows {given.rows}: use 0 for all rows, or a positive number")
+    for name, folder in (("--data", given.data), ("--models", given.models)):
+        if folder and not Path(settings.absolute(folder)).is_dir():
+            parser.error(f"{name} {folder}: no such folder")
+    numbers = [path.stem[:2] for path in notebooks()]
+    for name in (given.first, given.only):
+        if name and name.zfill(2) not in numbers:
+            parser.error(f"notebook {name}: use one of {' '.join(numbers)}")
+    given.overrides = _overrides(given)
+    try:
+        _check(given.overrides, given.profile)
+    except ProfileError as error:
+        parser.error(str(error))
+    return given
+
+
+def _overrides(given: argparse.Namespace) -> str:
+    """One text of all that differs from the profile; the short options are fields of it."""
+    parts = [part.strip() for part in given.set]
+    if given.rows >= 0:
+        parts.append(f"profile.rows={given.rows}")
+    if given.candidates:
+        parts.append("profile.candidates=" + given.candidates.replace(" ", ""))
+    return " ".join(parts)
+
+
+def _check(overrides: str, profile: str | None) -> None:
+    """Raises ProfileError where the profile, or each of those that may be chosen, does not take the overrides."""
+    wrong = []
+    names = [profile] if profile else ["laptop", "a100"]
+    for name in names:
+        try:
+            profiles.load(name, overrides)
+        except ProfileError as error:
+            wrong.append(error)
+    if len(wrong) == len(names):
+        raise wrong[0]
+
+
+def notebooks() -> list[Path]:
+    """The numbered notebooks in order."""
+    return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+if __name__ == "__main__":
+    parse(sys.argv[1:])

@@ -1,0 +1,28 @@
+"""Atomic writes: a file is complete or absent, never half written."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_with(path: Path, write: Callable[[Path], Any]) -> None:
+    """Call `write` with a temporary path beside `path`, then rename the file to `path`; missing folders are created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8 atomically; line ends stay as they are."""
+    write_with(path, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON with a final line end, atomically."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,105 @@
+"""Paths of the files of the project and of a run. Nothing is read or written here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RAW = ROOT / "data" / "raw"
+SOURCES = ROOT / "data" / "sample"
+SAMPLE = ROOT / "data" / "generated" / "sample"
+REHEARSAL = ROOT / "data" / "generated" / "rehearsal"
+WEIGHTS = ROOT / "data" / "weights"
+TRANSLATIONS = ROOT / "data" / "cache" / "translations.sqlite"
+TOKENS = ROOT / "data" / "cache" / "tokens"
+NOTEBOOKS = ROOT / "notebooks"
+SUBMISSIONS = ROOT / "submissions"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run; a folder's first two digits are the number of the only notebook that writes to it."""
+
+    name: str
+
+    @property
+    def root(self) -> Path:
+        """Folder of the whole run."""
+        return ROOT / "runs" / self.name
+
+    @property
+    def eda(self) -> Path:
+        """Folder of notebook 01."""
+        return self.root / "01_eda"
+
+    @property
+    def clean(self) -> Path:
+        """Folder of notebook 02: the clean tables."""
+        return self.root / "02_clean"
+
+    @property
+    def folds(self) -> Path:
+        """Folder of notebook 03: the fold tables."""
+        return self.root / "03_folds"
+
+    @property
+    def bakeoff(self) -> Path:
+        """Folder of notebook 04."""
+        return self.root / "04_bakeoff"
+
+    @property
+    def tapt(self) -> Path:
+        """Folder of notebook 05."""
+        return self.root / "05_tapt"
+
+    @property
+    def final(self) -> Path:
+        """Folder of notebook 06."""
+        return self.root / "06_final"
+
+    @property
+    def ensemble(self) -> Path:
+        """Folder of notebook 07."""
+        return self.root / "07_ensemble"
+
+    @property
+    def ensemble_file(self) -> Path:
+        """The ensembles of all tasks, as notebook 07 saves them."""
+        return self.ensemble / "ensemble.json"
+
+    @property
+    def notebooks(self) -> Path:
+        """Folder of the executed notebooks."""
+        return self.root / "notebooks"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page with score table, figures and notebooks."""
+        return self.root / "report.html"
+
+    @property
+    def settings(self) -> Path:
+        """What the run was started with; see `settings.Settings`."""
+        return self.root / "run.json"
+
+    @property
+    def submission(self) -> Path:
+        """Folder of the run's submission."""
+        return SUBMISSIONS / self.name
+
+    def clean_table(self, split: str, task: str) -> Path:
+        """The clean table of a split and a task: `schema.CLEAN_COLUMNS`."""
+        return self.clean / f"{split}_{task}.parquet"
+
+    def fold_table(self, task: str) -> Path:
+        """The folds of a task's training rows: `schema.FOLD_COLUMNS`."""
+        return self.folds / f"{task}.parquet"
+
+
+def raw_file(folder: Path, split: str, task: str) -> Path:
+    """The competition's file of a split and a task in a data folder."""
+    return folder / f"{split}_{task}.txt"
+
+
+def solution_file(folder: Path, split: str, task: str) -> Path:
+    """The file with the labels of a dev or test split; a data folder need not have it."""
+    return folder / "solution" / f"{split}_{task}.txt"

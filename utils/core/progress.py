@@ -1,0 +1,55 @@
+"""Progress of long computations: a bar in an interactive notebook, a line every 15 seconds in a log."""
+
+import time
+from typing import Literal
+
+from tqdm.auto import tqdm
+
+Style = Literal["bar", "lines", "none"]
+BLOCK_SECONDS = 15.0  # between two lines
+
+
+class Progress:
+    """Progress towards a total: `with Progress("train", 2400, "rows", style) as progress: progress.add(32)`."""
+
+    def __init__(self, label: str, total: int, unit: str, style: Style = "bar") -> None:
+        self.label, self.total, self.unit, self.style = label, total, unit, style
+        self.done, self.start, self.last_print, self.note = 0, time.monotonic(), time.monotonic(), ""
+        self.bar = tqdm(total=total, desc=label, unit=unit) if style == "bar" else None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif kind is None and self.done:
+            self._print_line(self.note)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start, above 0."""
+        return max(1e-9, time.monotonic() - self.start)
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the start."""
+        return self.done / self.seconds
+
+    def add(self, count: int, note: str = "") -> None:
+        """Count finished units; `note` is printed behind the rate (the loss, for example)."""
+        self.done, self.note = self.done + count, note
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+        elif time.monotonic() - self.last_print >= BLOCK_SECONDS and self.done < self.total:
+            self._print_line(note)
+
+    def _print_line(self, note: str) -> None:
+        if self.style == "none":
+            return
+        self.last_print = time.monotonic()
+        seconds_left = (self.total - self.done) / self.rate
+        duration = f"ETA {seconds_left:.0f} s" if self.done < self.total else f"{self.last_print - self.start:.0f} s"
+        parts = [f"{self.label}: {self.done:,}/{self.total:,} {self.unit}", f"{self.rate:,.0f}/s", duration, note]
+        print("  " + ", ".join(part for part in parts if part), flush=True)

@@ -1,0 +1,1 @@
+"""The competition's files in, clean tables and leak-free folds out."""

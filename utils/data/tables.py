@@ -1,0 +1,54 @@
+"""Parquet tables between the notebooks: write, read, hash and cap them."""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from utils.core.errors import DataError
+from utils.core.files import write_with
+from utils.core.schema import TASKS
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as parquet atomically, without its index."""
+    write_with(path, lambda temporary: table.to_parquet(temporary, index=False))
+
+
+def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a parquet table. Raises DataError if the file or one of the columns is missing (`label` may be absent)."""
+    if not path.exists():
+        raise DataError(f"{path}:1: missing; run the notebook with the number of its folder")
+    table = pd.read_parquet(path)
+    missing_columns = [column for column in columns if column not in table and column != "label"]
+    if missing_columns:
+        names = ", ".join(missing_columns)
+        raise DataError(f"{path}:1: column {names} is missing; run the notebook that writes it again")
+    return table
+
+
+def tasks_of(folder: Path, form: str) -> list[str]:
+    """The tasks whose tables are in a folder; `form` is the file name without suffix and with {} for the task."""
+    return [task for task in TASKS if (folder / f"{form.format(task)}.parquet").exists()]
+
+
+def table_hash(table: pd.DataFrame) -> str:
+    """Hash of a table's values in their order and of its column names; 16 hex digits."""
+    hashes = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    return hashlib.sha256(hashes.tobytes() + ",".join(table.columns).encode()).hexdigest()[:16]
+
+
+def cap_queries(table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """At most `rows` rows made of whole queries, sampled with a seed; 0 or fewer keeps all.
+
+    Rows keep their order. A query with too many rows for what is left of the cap is skipped.
+    """
+    if rows <= 0 or len(table) <= rows:
+        return table
+    sizes = table.groupby("query", sort=True).size().sample(frac=1.0, random_state=seed)
+    queries, total = [], 0
+    for query, size in sizes.items():
+        if total + size <= rows:
+            queries.append(query)
+            total += size
+    return table[table["query"].isin(queries)]

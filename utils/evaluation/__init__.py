@@ -1,0 +1,1 @@
+"""Tables of probabilities in, answers, scores and figures out."""

@@ -1,0 +1,133 @@
+"""Figures of results. Table in, Figure out; opens no file. Blue is the model of a figure, grey what it is compared with."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from utils.core.schema import LANGUAGES, TASK_NAMES
+from utils.evaluation.figure import BLUE, GREEN, GREY, INK, new_figure
+
+F1_RANGE = (0.45, 1.0)  # the same in every figure of F1 by language, so that they can be compared by eye
+FAMILY_COLOURS = {"baseline": GREY, "xlm-r": BLUE, "qwen": "#8e44ad", "gemma": GREEN}
+
+
+def f1_by_language(
+    scores: pd.DataFrame, title: str, before: pd.DataFrame | None = None, before_name: str = ""
+) -> Figure:
+    """F1 by language with query-clustered 95 % whiskers: `language, seen, rows, f1, f1_lo, f1_hi, constant_f1`.
+
+    Filled dots are languages of the training data, hollow ones do not occur there. Grey is `before`, a table of the same
+    columns with the name `before_name`. The dashed line is the F1 of answering "relevant" to every row.
+    """
+    table = scores[scores["language"].isin(LANGUAGES)].set_index("language")
+    codes = [code for code in LANGUAGES if code in table.index]
+    table = table.loc[codes]
+    figure, (axis,) = new_figure(7.6, 1.6 + 0.34 * len(codes))
+    rows = np.arange(len(codes))[::-1]
+    constant = table["constant_f1"]
+    axis.vlines(constant, rows - 0.5, rows + 0.5, color=INK, linestyle="--", linewidth=1,
+                label='answering "relevant" to everything')  # fmt: skip
+    if before is not None:
+        reference = before[before["language"].isin(LANGUAGES)].set_index("language").reindex(codes)
+        axis.scatter(reference["f1"], rows, s=34, color=GREY, marker="D", label=before_name, zorder=2)
+    axis.hlines(rows, table["f1_lo"], table["f1_hi"], color=BLUE, linewidth=1.6, alpha=0.6, zorder=3)
+    in_training = table["seen"].to_numpy(dtype=bool)
+    axis.scatter(table["f1"][in_training], rows[in_training], s=58, color=BLUE, zorder=4,
+                 label="language of the training data")  # fmt: skip
+    if not in_training.all():
+        axis.scatter(table["f1"][~in_training], rows[~in_training], s=58, facecolor="white", edgecolor=BLUE, linewidth=1.8,
+                     zorder=4, label="language not in the training data")  # fmt: skip
+    names = [f"{LANGUAGES[code]} ({code})  n={table['rows'][code]:,}" for code in codes]
+    axis.set(yticks=rows, yticklabels=names, xlabel="F1 of the positive class")
+    axis.set(xlim=F1_RANGE, ylim=(-0.7, len(codes) - 0.3))
+    axis.set_title(title, loc="left", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def candidates(board: pd.DataFrame, task: str) -> Figure:
+    """Out-of-fold F1 and AUC of every candidate, the best on top: `recipe, family, task, f1, f1_lo, f1_hi, auc`."""
+    table = board[board["task"] == task].sort_values("f1", ignore_index=True)
+    figure, (left, right) = new_figure(10, 1.3 + 0.33 * len(table), 2, sharey=True)
+    colours = [FAMILY_COLOURS[family] for family in table["family"]]
+    rows = np.arange(len(table))
+    left.hlines(rows, table["f1_lo"], table["f1_hi"], color=colours, alpha=0.6, linewidth=1.6)
+    left.scatter(table["f1"], rows, color=colours, s=52, zorder=3)
+    constant = board[(board["task"] == task) & (board["recipe"] == "constant")]["f1"]
+    if len(constant):
+        left.axvline(constant.iloc[0], color=INK, linestyle="--", linewidth=1)
+        left.text(constant.iloc[0], len(table) - 0.45, 'all "relevant"', fontsize=8, ha="center", va="bottom")
+    right.barh(rows, table["auc"] - 0.5, left=0.5, color=colours, height=0.55)
+    left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (best threshold)", ylim=(-0.6, len(table) - 0.4))
+    left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % by query\n", loc="left", fontsize=11)
+    right.set(xlabel="AUC (0.5 = chance)", xlim=(0.5, 1.0))
+    return figure
+
+
+def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
+    """F1 against rows scored per second (log scale), strict split only; the upper right is best.
+
+    Columns: `recipe, family, task, scheme, f1, score_rows_per_s`.
+    """
+    table = board[(board["task"] == task) & (board["scheme"] == "strict") & (board["recipe"] != "constant")]
+    figure, (axis,) = new_figure(6.8, 3.8)
+    axis.set_xscale("log")
+    for family, rows in table.groupby("family"):
+        colour = FAMILY_COLOURS[str(family)]
+        axis.scatter(rows["score_rows_per_s"], rows["f1"], color=colour, s=60, label=family, zorder=3)
+    for row in table.itertuples():
+        axis.annotate(row.recipe, (row.score_rows_per_s, row.f1), xytext=(6, 5), textcoords="offset points", fontsize=8)
+    axis.grid(axis="y", color="#e8eaed", linewidth=0.8)
+    axis.margins(x=0.22, y=0.15)
+    axis.set(xlabel="rows scored per second on this machine", ylabel="out-of-fold F1")
+    axis.set_title(f"{TASK_NAMES[task]}: F1 against speed", loc="left", fontsize=11)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def paired_arms(comparison: pd.DataFrame, title: str) -> Figure:
+    """TAPT beside direct fine-tuning: `task, arm, match, f1, auc`, means over folds, one line for each comparison."""
+    figure, axes = new_figure(9, 2.9, 2, sharey=True)
+    table = comparison.groupby(["task", "match", "arm"], sort=False)[["f1", "auc"]].mean().reset_index()
+    lines = list(dict.fromkeys(zip(table["task"], table["match"], strict=True)))
+    for axis, measure in zip(axes, ("f1", "auc"), strict=True):
+        for number, (task, match) in enumerate(lines):
+            pair = table[(table["task"] == task) & (table["match"] == match)].set_index("arm")[measure]
+            axis.plot([pair["direct"], pair["tapt"]], [number, number], color="#dadce0", linewidth=3, zorder=1)
+            for arm, colour in (("direct", GREY), ("tapt", BLUE)):
+                axis.scatter(pair[arm], number, color=colour, s=60, zorder=2, label=arm if number == 0 else None)
+        axis.set(xlabel={"f1": "F1", "auc": "AUC"}[measure], ylim=(-0.6, len(lines) - 0.4))
+        axis.margins(x=0.2)
+    axes[0].set(yticks=range(len(lines)), yticklabels=[f"{task}, equal {match}" for task, match in lines])
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def calibration(before: pd.DataFrame, after: pd.DataFrame, title: str, bins: int = 10) -> Figure:
+    """Reliability diagram, before and after calibration, over `bins` bins of equal size: `label, probability`."""
+    figure, (axis,) = new_figure(4.6, 3.8)
+    axis.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1)
+    for name, table, colour in (("before calibration", before, GREY), ("after", after, BLUE)):
+        ranking = table.sort_values("probability", kind="stable")
+        bin_numbers = np.arange(len(table)) * bins // len(table)
+        points = ranking.groupby(bin_numbers)[["probability", "label"]].mean()
+        axis.plot(points["probability"], points["label"], marker="o", markersize=4, color=colour, label=name)
+    axis.grid(axis="y", color="#e8eaed", linewidth=0.8)
+    axis.set(xlabel="predicted probability", ylabel="observed share of relevant rows", xlim=(0, 1), ylim=(0, 1))
+    axis.set_title(title, loc="left", fontsize=11)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def learning_curves(logs: pd.DataFrame, title: str) -> Figure:
+    """Training loss against optimizer step, one line for each run: `run, step, loss` (mean over a block of steps)."""
+    figure, (axis,) = new_figure(6.8, 3)
+    for number, (name, rows) in enumerate(logs.groupby("run", sort=False)):
+        axis.plot(rows["step"], rows["loss"], label=name, color=colormaps["tab10"](number), linewidth=1.5)
+    axis.grid(axis="y", color="#e8eaed", linewidth=0.8)
+    axis.set(xlabel="optimizer step", ylabel="cross-entropy")
+    axis.set_title(title, loc="left", fontsize=11)
+    axis.legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,180 @@
+"""One training: rows in, probabilities out, for a network in one or two stages and for the candidates without training."""
+
+import gc
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from utils.core.files import write_json
+from utils.core.progress import Style
+from utils.core.recipe import Recipe, facts
+from utils.core.schema import AUXILIARY
+from utils.data.tables import write_table
+from utils.experiment import baselines
+from utils.experiment.runtime import Runtime
+from utils.models import build, precision, trained
+from utils.training import engines, ranks, tokens
+from utils.training.loop import Fit, clear_checkpoint, fit
+from utils.training.predict import cosines, predict
+
+DONE = "trained.json"  # between the end of a training and its tables
+ENGINE = "engine.json"  # which engine trained, and which process computed which rows
+PROBE = 64  # rows on which the continuation from stage 1 to stage 2 is proved
+CONTINUES = 1e-3  # logits that differ by more are not a continuation
+
+Tables = dict[str, pd.DataFrame]  # split -> rows; `oof` holds the validation rows
+Probabilities = dict[str, np.ndarray]  # split -> one probability a row
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold of one candidate: what it trains on, what it answers, the folder it fills, the fingerprint it trains for."""
+
+    recipe: Recipe
+    task: str
+    train: pd.DataFrame
+    auxiliary: pd.DataFrame | None  # rows of the auxiliary task for stage 1; None = one stage
+    tables: Tables
+    folder: Path
+    title: str
+    tag: str
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """The stages of one job: its recipe on its base weights."""
+
+    recipe: Recipe
+    base: Path
+    tag: str
+    style: Style
+    save_seconds: float
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return build.load_tokenizer(self.base)
+
+    def encode(self, table: pd.DataFrame, task: str) -> tokens.Encoded:
+        return tokens.encode(table, task, self.tokenizer, self.recipe, build.is_encoder(self.base))
+
+    def log_odds(self, model: nn.Module, rows: tokens.Encoded) -> list[float]:
+        """Of the rows, with dropout off: what proves that one training begins where another ended.
+
+        Every process computes all of them, as ZeRO's third stage needs them all in each forward pass.
+        """
+        with precision.autocast(self.recipe):
+            probability = predict(model.eval(), rows, self.recipe.score_tokens, self.tokenizer.pad_token_id, "", "none")
+        return (np.log(probability) - np.log1p(-probability)).tolist()
+
+    def train(
+        self, table: pd.DataFrame, task: str, folder: Path, title: str, probe: tokens.Encoded, previous: Path | None
+    ) -> dict[str, Any]:
+        """Train from the base, or on from a `previous` stage, unless that was done and only the scoring was interrupted.
+
+        Returns speeds and the log-odds of the probe before and after. Raises RuntimeError if a stage does not begin
+        where the previous one ended.
+        """
+        done = facts(folder / DONE)
+        if done.get("tag") == self.tag:
+            return done
+        model = build.load_network(self.recipe, self.base)
+        model = trained.make_trainable(model, self.recipe, previous).to(precision.device())
+        begin = self.log_odds(model, probe)
+        if previous is not None and difference(begin, facts(previous / DONE)["end"]) > CONTINUES:
+            raise RuntimeError(
+                f"{title}: training does not begin where {previous.name} ended; the trained part was not continued"
+            )
+        rows, label = self.encode(table, task), table["label"].to_numpy()
+        size = sum(p.numel() for p in model.parameters())
+        pad_id = self.tokenizer.pad_token_id
+        result = fit(model, rows, label, self.recipe, pad_id, folder, self.tag, title, self.style, self.save_seconds)
+        stats = {"tag": self.tag, "begin": begin, "end": self.log_odds(model, probe), "rows": len(table)}
+        stats |= {"train_rows_per_s": result.rows_per_s, "parameters": size, "targets_truncated": rows.truncated}
+        if ranks.first():
+            trained.save_trained(model, folder, result.trained)
+            write_table(result.log, folder / "log.parquet")
+            write_json(folder / ENGINE, engine_facts(result, self.recipe, table["id"].to_numpy()))
+            write_json(folder / DONE, stats)
+            clear_checkpoint(folder)
+        ranks.wait()
+        return stats
+
+
+def engine_facts(result: Fit, recipe: Recipe, ids: np.ndarray) -> dict[str, Any]:
+    """What a training ran on, and the ids that each process computed in the first epoch: disjoint, and together all.
+
+    A run that was resumed on fewer processes tells of the former ones too.
+    """
+    seen, once = result.seen.numpy(), (result.times == 1).numpy()
+    processes = range(1, max(result.world, int(seen.max(initial=0))) + 1)
+    epochs = [
+        {"rows_by_rank": [int((epoch == process).sum()) for process in processes], "each_row_once": bool(single.all())}
+        for epoch, single in zip(seen, once, strict=True)
+    ]
+    first = [ids[seen[0] == process].tolist() for process in processes]
+    return {
+        "engine": result.engine, "zero_stage": recipe.zero_stage, "world_size": result.world, "device": str(precision.device()),
+        "config": engines.zero_config(recipe) if recipe.zero_stage else {}, "rows": len(ids), "epochs": epochs, "ids_by_rank": first,
+    }  # fmt: skip
+
+
+def difference(left: list[float], right: list[float]) -> float:
+    """Largest absolute difference of two lists."""
+    return float(np.abs(np.subtract(left, right)).max())
+
+
+def fit_network(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
+    """Train one network, on the auxiliary task's rows first where there are any, and let it answer each of the tables.
+
+    Returns probabilities by split and what was measured: speeds, parameters, the proof of the continuation.
+    """
+    style: Style = runtime.style if ranks.first() else "none"
+    trainer = _Trainer(job.recipe, runtime.weights(job.recipe), job.tag, style, runtime.save_seconds)
+    probe = trainer.encode(job.tables["oof"].head(PROBE), job.task)
+    previous, stats = None, {}
+    if job.auxiliary is not None:
+        previous, auxiliary = job.folder / "stage1", AUXILIARY[job.task]
+        first = trainer.train(job.auxiliary, auxiliary, previous, f"{job.title}, first on {auxiliary}", probe, None)
+    second = trainer.train(job.train, job.task, job.folder, job.title, probe, previous)
+    if previous is not None:
+        stats["max_logit_difference"] = difference(second["begin"], first["end"])
+        stats["base_logit_difference"] = difference(second["begin"], first["begin"])
+        stats["auxiliary_rows"] = first["rows"]
+    gc.collect()  # what the training held, before the scorer comes
+    scorer, probabilities = build.load_scorer(job.recipe, trainer.base, job.folder), {}
+    start = time.monotonic()
+    for split, table in job.tables.items():
+        rows = trainer.encode(table, job.task)
+        pad_id, label = trainer.tokenizer.pad_token_id, f"{job.title}, {split}"
+        with precision.autocast(job.recipe):
+            probabilities[split] = predict(scorer, rows, job.recipe.score_tokens, pad_id, label, style, share=True)
+    stats["score_rows_per_s"] = sum(map(len, job.tables.values())) / (time.monotonic() - start)
+    return probabilities, stats | {key: second[key] for key in ("train_rows_per_s", "parameters", "targets_truncated")}
+
+
+def fit_baseline(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
+    """The same for a candidate that trains no network."""
+    start, parameters, recipe = time.monotonic(), 0, job.recipe
+    tables = list(job.tables.values())
+    if recipe.kind == "constant":
+        probabilities = baselines.constant(job.train, tables)
+    elif recipe.kind == "zeroshot":
+        base = runtime.weights(recipe)
+        model = build.load_network(recipe, base).to(precision.device()).eval()
+        parameters = sum(p.numel() for p in model.parameters())
+        tokenizer = build.load_tokenizer(base)
+        similarities = [cosines(model, table, tokenizer) for table in (job.train, *tables)]
+        probabilities = baselines.from_cosines(job.train, similarities, recipe.seed)
+    else:
+        method = {"tfidf": baselines.tfidf, "overlap": baselines.overlap}[recipe.kind]
+        probabilities = method(job.train, tables, recipe.translation, recipe.seed)
+    speed = (len(job.train) + sum(map(len, tables))) / max(1e-3, time.monotonic() - start)
+    stats = {"train_rows_per_s": speed, "score_rows_per_s": speed, "parameters": parameters}
+    return dict(zip(job.tables, probabilities, strict=True)), stats

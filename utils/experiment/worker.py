@@ -1,0 +1,17 @@
+"""One rank of a job of either kind: a training, or new pairs to answer.
+
+torchrun --nproc_per_node 8 -m utils.experiment.worker JOB      (`utils.training.launch` does it for a notebook)
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from utils.experiment import answer, jobs
+from utils.training.supervisor import take_part
+
+KINDS = {"fit": jobs.work_on, "score": answer.work_on}
+
+if __name__ == "__main__":
+    job = Path(sys.argv[1]).resolve()
+    sys.exit(take_part(job, KINDS[json.loads(job.read_text("utf-8"))["kind"]]))

@@ -1,0 +1,72 @@
+"""A recipe and a folder of weights -> the tokenizer and the network with a 2-way head."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+
+from utils.core.recipe import Recipe
+from utils.models.decoders import decoder_class
+from utils.models.encoders import EncoderClassifier
+from utils.models.precision import device, quantisation, weights_dtype
+from utils.models.trained import load_trained
+from utils.models.weights import check_size, count_parameters
+
+ENCODERS = ("bert", "xlm-roberta", "roberta", "deberta-v2")
+# Names of a decoder's weights in a multimodal checkpoint, in the older and the newer layout -> names in the text model.
+TEXT_WEIGHTS = {r"^language_model\.model\.": "model.", r"^model\.language_model\.": "model."}
+
+
+def is_encoder(folder: Path) -> bool:
+    """Whether a model folder holds an encoder (its states are pooled) or a decoder (read at its last token)."""
+    return AutoConfig.from_pretrained(folder).model_type in ENCODERS
+
+
+@cache
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a model folder; it pads on the right, with the end token where it has no padding token."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_network(recipe: Recipe, folder: Path) -> nn.Module:
+    """The pretrained network with a new head, initialised from the recipe's seed.
+
+    Only the text model of a multimodal decoder is built and read: nothing else takes memory. Raises WeightsError,
+    before any weight is read, for a model of more than 15 billion parameters.
+    """
+    check_size(recipe.model, count_parameters(folder))
+    torch.manual_seed(recipe.seed)
+    if is_encoder(folder):
+        config = with_dropout(AutoConfig.from_pretrained(folder), recipe)
+        encoder = AutoModel.from_pretrained(
+            folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, add_pooling_layer=False
+        )
+        return EncoderClassifier(encoder, recipe.pooling, recipe.architecture == "bi-encoder")
+    whole = AutoConfig.from_pretrained(folder)
+    config = whole.get_text_config()
+    mapping: dict[str, Any] = {} if config is whole else {"key_mapping": TEXT_WEIGHTS}
+    config.num_labels = 2
+    model = decoder_class(config).from_pretrained(
+        folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, quantization_config=quantisation(recipe),
+        attn_implementation=recipe.attention, **mapping,
+    )  # fmt: skip
+    model.config.pad_token_id = load_tokenizer(folder).pad_token_id
+    model.config.use_cache = False
+    return model
+
+
+def with_dropout(config: PreTrainedConfig, recipe: Recipe) -> PreTrainedConfig:
+    """An encoder's configuration, changed in place to the recipe's dropout."""
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = recipe.dropout
+    return config
+
+
+def load_scorer(recipe: Recipe, weights: Path, trained: Path) -> nn.Module:
+    """The network of the `weights` folder with the `trained` folder's parameters, on the device, ready to score."""
+    return load_trained(load_network(recipe, weights), trained).to(device()).eval()

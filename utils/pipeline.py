@@ -1,0 +1,208 @@
+"""The whole pipeline: check the data and what it will cost, run the notebooks headlessly, print the score table.
+
+python -m utils.pipeline [--profile ...] [--data DIR] ...      (./run_all.sh does the set-up first)
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from utils import profiles
+from utils.arguments import notebooks, parse
+from utils.core import paths, settings
+from utils.core.errors import InputError
+from utils.core.schema import TASK_NAMES
+from utils.data.raw import read_folder
+from utils.evaluation import leaderboard, report
+from utils.models import weights
+from utils.profiles.base import Profile
+from utils.sample import dataset
+
+DONE, FAILED, REFUSED = 0, 1, 2
+LARGE_GPU = 70e9  # bytes of memory from which on the a100 profile is chosen by itself
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen value and the reason, printed before anything runs."""
+
+    value: str
+    reason: str
+
+
+def choose_profile(name: str | None, raw: bool) -> Choice:
+    """The named profile, else a100 where the data is `data/raw` and a large GPU is there, else laptop."""
+    if name:
+        return Choice(name, "named with --profile")
+    if not raw:
+        return Choice("laptop", "the data is not data/raw")
+    import torch
+
+    if not torch.cuda.is_available():
+        return Choice("laptop", "no CUDA device is found")
+    memory = torch.cuda.get_device_properties(0).total_memory
+    if memory < LARGE_GPU:
+        return Choice("laptop", f"the CUDA device has {memory / 1e9:.0f} GB, a100 needs {LARGE_GPU / 1e9:.0f}")
+    return Choice("a100", f"data/raw is there and the CUDA device has {memory / 1e9:.0f} GB")
+
+
+def plan_ahead(profile: Profile, folder: Path, models: str, gpu: str) -> tuple[str, bool]:
+    """The plan of a profile on a data folder as text, and whether all of it fits the device and the disk."""
+    from utils.planning import (  # with torch and all that it needs: not for every start
+        devices,
+        plan,
+        printout,
+        sampling,
+    )
+
+    device, why = devices.open_device(gpu)
+    steps = plan.make_plan(profile, sampling.read_texts(folder), device, models)
+    free = shutil.disk_usage(paths.ROOT).free
+    fits = not any(step.misfit for step in steps) and printout.disk_needed(steps) < free
+    return printout.write_plan(steps, device, why, free), fits
+
+
+def is_affordable(profile: Profile, folder: Path, models: str, gpu: str) -> bool:
+    """Whether all that a profile needs can be had: networks within the rule, and for a100 memory and disk; then fetch the networks.
+
+    What refuses comes before what takes long. Raises WeightsError.
+    """
+    networks = [name for name in profile.models if not weights.is_converted(Path(models or ".") / name)]
+    for name in networks:
+        weights.check(name, models, profile.offline)
+    if profile.name == "a100":
+        text, fits = plan_ahead(profile, folder, models, gpu)
+        print(text, flush=True)
+        if not fits:
+            return False
+    for name in networks:
+        weights.resolve(name, models, profile.offline)
+    return True
+
+
+def run_notebook(path: Path, run: paths.Run, parameters: dict[str, object]) -> None:
+    """Execute one notebook with those of the parameters that it takes; the copy lies in `runs/<run>/notebooks/`."""
+    import papermill
+
+    taken = papermill.inspect_notebook(str(path))
+    run.notebooks.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        str(path),
+        str(run.notebooks / path.name),
+        parameters={name: value for name, value in parameters.items() if name in taken},
+        cwd=str(paths.NOTEBOOKS),
+        progress_bar=False,
+        stdout_file=sys.stdout,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel talks to this machine alone; no need to warn of it
+    )
+
+
+def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, object]) -> int:
+    """Execute notebooks in order and say how long each took; the exit code."""
+    total = len(notebooks())
+    for path in chosen:
+        number, start = int(path.stem[:2]), time.monotonic()
+        print(f"[{number}/{total}] {path.stem} ...", flush=True)
+        try:
+            run_notebook(path, run, parameters)
+        except KeyboardInterrupt:
+            print(f"\ninterrupted in {path.stem}; the same command goes on where it stopped", file=sys.stderr)
+            return FAILED
+        except Exception as error:  # whatever a cell raised: its notebook shows it
+            print(f"{type(error).__name__}: {getattr(error, 'evalue', error)}", file=sys.stderr)
+            place = run.notebooks / path.name
+            print(f"[{number}/{total}] {path.stem} failed; its notebook lies in {place}", file=sys.stderr)
+            return FAILED
+        print(f"[{number}/{total}] {path.stem} ... {time.monotonic() - start:.0f} s", flush=True)
+    return DONE
+
+
+def choose_notebooks(first: str | None, only: str | None) -> list[Path]:
+    """The notebooks from a number on, or that number alone."""
+    number = (only or first or "01").zfill(2)
+    return [path for path in notebooks() if (path.stem[:2] == number if only else path.stem[:2] >= number)]
+
+
+def show_scores(run: paths.Run) -> None:
+    """The score table: the ensemble beside the candidates, on test where there is a solution, else out of fold."""
+    scores = pd.read_csv(run.ensemble / "scores.csv", keep_default_na=False, na_values=[""])
+    for task in scores["task"].unique():
+        split, rows = leaderboard.headline(scores, task)
+        print(f"\n{task} ({TASK_NAMES[task]}), {split}: F1 of the positive class, 95 % by query")
+        for row in rows.itertuples():
+            interval = f"[{row.f1_lo:.3f}, {row.f1_hi:.3f}]"
+            print(f"  {row.recipe:<28} {row.f1:.4f}  {interval}  AUC {row.auc:.3f}  {row.note}".rstrip())
+
+
+def show_results(run: paths.Run, chosen: list[Path]) -> None:
+    """What the notebooks that ran have left, and nothing that is not there or that an earlier call made."""
+    report.write_report(run, notebooks())
+    submission = run.submission / "submit.zip"
+    last = chosen[-1] == notebooks()[-1]
+    if last:
+        show_scores(run)
+    print(f"\nreport:     {run.report}")
+    if last and submission.exists():
+        print(f"submission: {submission}")
+
+
+def prepare(given: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] | int:
+    """Choose data and profile, say why, and check everything: the run and the notebooks' parameters, or an exit code.
+
+    Raises InputError for what a person can put right.
+    """
+    choice = choose_profile(given.profile, not given.data and dataset.has_raw())
+    changes = profiles.normalise(choice.value, given.overrides)
+    profile, run = profiles.load(choice.value, changes), paths.Run(given.run or choice.value)
+    partial = given.only not in (None, "01") or given.first not in (None, "01")
+    if partial and not changes and run.settings.exists():
+        changes = settings.load(run, profile.name).overrides  # a part of a run goes on with what the run was begun with
+        profile = profiles.load(profile.name, changes)
+    folder, reason = dataset.open_folder(given.data, profile.sample_rows)
+    print(f"data:    {folder} ({reason})\nprofile: {profile.name} ({choice.reason})\nrun:     {run.name}", flush=True)
+    if changes:
+        print(f"set:     {changes}", flush=True)
+    models = settings.absolute(given.models)
+    if given.plan:
+        print(plan_ahead(profile, folder, models, given.gpu)[0])
+        return DONE
+    if profile.name == "rehearsal" and not models:
+        from utils.models import tiny  # as above
+
+        models = str(tiny.make_models(profile.models))
+    settings.check(run, profile.name, changes)
+    for notice in read_folder(folder).notices:
+        print(f"notice:  {notice}")
+    if not is_affordable(profile, folder, models, given.gpu):
+        return REFUSED
+    chosen = settings.Settings(profile.name, str(folder), models, given.hosts, given.shell, changes)
+    settings.save(run, chosen)
+    return run, {**vars(chosen), "data": settings.absolute(given.data), "run": run.name, "progress": "lines"}
+
+
+def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    if given.setup:
+        return DONE
+    try:
+        prepared = prepare(given)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    if isinstance(prepared, int):
+        return prepared
+    run, parameters = prepared
+    chosen = choose_notebooks(given.first, given.only)
+    code = run_notebooks(chosen, run, parameters)
+    if code == DONE:
+        show_results(run, chosen)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

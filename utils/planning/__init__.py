@@ -1,0 +1,1 @@
+"""A profile and a data folder in, the memory, disk and hours of every step out."""

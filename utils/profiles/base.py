@@ -1,0 +1,152 @@
+"""What a profile is made of. Its numbers stand in one file a profile; nothing here is chosen for any of them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from utils.core.errors import ProfileError
+from utils.core.recipe import Recipe
+from utils.core.schema import TASKS
+from utils.models.zoo import ZOO
+
+MAX_LENGTH = {"QC": 72, "QI": 96}
+# A decoder reads the query last, with the target before it (measured by benchmarks/sharing.py).
+QUERY_FIRST = {"QC": False, "QI": False}
+# Under DeepSpeed: titles are long and share little, so their activations want the memory that sharded weights leave.
+ZERO_STAGE = {"QC": 2, "QI": 3}
+
+BASELINES = (
+    Recipe("constant", "baseline", kind="constant"),
+    Recipe("tfidf", "baseline", kind="tfidf"),
+    Recipe("overlap", "baseline", kind="overlap"),
+)
+
+
+@dataclass(frozen=True)
+class Final:
+    """A candidate that may be trained to the end, and on what: training rows (0 = all), folds, epochs; for which tasks."""
+
+    candidate: str
+    rows: int
+    folds: tuple[int, ...]
+    epochs: float = 0.0  # 0 = as in the bake-off
+    tasks: tuple[str, ...] = TASKS
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The settings of one profile. Rows are training rows a task unless said otherwise; 0 = all."""
+
+    name: str
+    rows: int  # training rows that are split into folds
+    fold_count: int
+    group_depth: int  # levels of a category path that make a group
+    translation: str  # none, glossary, or a translator of the zoo
+    validation_rows: int  # validation rows a fold in the bake-off and in TAPT
+    candidates: tuple[Recipe, ...]  # of the bake-off, from the constant upwards
+    skipped: tuple[tuple[str, str], ...]  # families that cannot run here, and why
+    comparison: str  # the candidate whose variants test the report's ideas
+    finals: tuple[Final, ...]  # the candidates that may go on to the final training
+    finalists: int  # so many of them do at most, each the best of its family
+    fewer_rows: tuple[
+        tuple[str, str, int], ...
+    ]  # (candidate, task, training rows) where one task costs a candidate more
+    tapt_rows: int  # training rows of an arm of the TAPT comparison
+    auxiliary_rows: int  # rows of the auxiliary task in stage 1
+    offline: bool  # never ask the hub
+    retranslation: str = ""  # a second translator, for what the first leaves as it was
+    ranks: int = 1  # processes a machine that train together; 0 = one a visible GPU
+    sample_rows: int = 8000  # size of the embedded data, where it is used
+    seed: int = 2025
+    overridden: frozenset[tuple[str, str]] = frozenset()  # (candidate, field) set by hand: no task changes it
+
+    def recipes(self, task: str) -> tuple[Recipe, ...]:
+        """The bake-off's recipes of a task. In QI the report's split shares no query, so it is no candidate of its own."""
+        fewer = {name: rows for name, of, rows in self.fewer_rows if of == task}
+        recipes = []
+        for recipe in self.candidates:
+            changes = by_task(recipe, task) | {"seed": self.seed, "rows": fewer.get(recipe.name, recipe.rows)}
+            kept = {field for name, field in self.overridden if name == recipe.name}
+            recipes.append(recipe.with_(**{field: value for field, value in changes.items() if field not in kept}))
+        return tuple(recipe for recipe in recipes if not (task == "QI" and recipe.scheme == "report"))
+
+    @property
+    def models(self) -> list[str]:
+        """Every network that the profile reads, the translators included."""
+        named = [recipe.model for recipe in self.candidates if recipe.model]
+        translators = [name for name in (self.translation, self.retranslation) if name in ZOO]
+        return list(dict.fromkeys([*named, *translators]))
+
+    def eligible(self, task: str) -> list[str]:
+        """The candidates that may go on to the final training of a task."""
+        return [final.candidate for final in self.finals if task in final.tasks]
+
+    def select(self, names: list[str]) -> "Profile":
+        """The same profile with its baselines and, of its networks, the named ones alone.
+
+        Raises ProfileError for an unknown name, and where none of them may go on to the final training of a task.
+        """
+        known = [recipe.name for recipe in self.candidates if recipe.kind == "classifier"]
+        if unknown := [name for name in names if name not in known]:
+            raise ProfileError(
+                f"profile {self.name} has no candidate {', '.join(unknown)}; use some of {', '.join(known)}"
+            )
+        for task in TASKS:
+            if not set(self.eligible(task)) & set(names):
+                fitting = " or ".join(sorted(set(self.eligible(task))))
+                raise ProfileError(
+                    f"none of {', '.join(names)} may go on to the final training of {task}; add {fitting}"
+                )
+        chosen = tuple(recipe for recipe in self.candidates if recipe.kind != "classifier" or recipe.name in names)
+        first = next(recipe.name for recipe in chosen if recipe.name in names)
+        return replace(self, candidates=chosen, comparison=self.comparison if self.comparison in names else first)
+
+    def tapt(self, champion: Recipe) -> Recipe:
+        """The direct arm of the TAPT comparison: the champion on few rows."""
+        return champion.with_(rows=self.tapt_rows, auxiliary_rows=0)
+
+    def final_recipes(self, finalists: list[Recipe], task: str, tapt: bool) -> list[Recipe]:
+        """The final recipe of each finalist, the champion first; it alone starts on the auxiliary task, where TAPT is adopted."""
+        return [self.final(finalist, task, tapt and finalist == finalists[0]) for finalist in finalists]
+
+    def final(self, finalist: Recipe, task: str, tapt: bool) -> Recipe:
+        """The final recipe: a finalist on all rows that the profile allows, after stage 1 where TAPT is adopted."""
+        final = next(final for final in self.finals if final.candidate == finalist.name and task in final.tasks)
+        auxiliary = self.auxiliary_rows if tapt else 0
+        epochs = final.epochs or finalist.epochs
+        return finalist.with_(
+            rows=final.rows, folds=final.folds, epochs=epochs, auxiliary_rows=auxiliary, answer_rows=0
+        )
+
+
+def by_task(recipe: Recipe, task: str) -> dict[str, Any]:
+    """Fields that hang on the task: the length where the recipe leaves it open, the order of a decoder's fields, ZeRO's stage."""
+    return {
+        "max_length": recipe.max_length or MAX_LENGTH[task],
+        "query_first": QUERY_FIRST[task] if recipe.pooling == "last" else recipe.query_first,
+        "zero_stage": ZERO_STAGE[task] if recipe.zero_stage else 0,
+    }
+
+
+def zeroshot(rows: int) -> Recipe:
+    """The cosine of e5's vectors, tuned on so many rows."""
+    return Recipe("zeroshot", "baseline", "multilingual-e5-small", kind="zeroshot", rows=rows, max_length=0)
+
+
+def from_zoo(name: str, template: Recipe) -> Recipe:
+    """A model of the zoo as a candidate: what hangs on its architecture comes from its line there."""
+    model = ZOO[name]
+    return template.with_(
+        name=name, model=name, family=model.family, attention=model.attention, precision=model.precision,
+        pack_tokens=model.pack_tokens,
+    )  # fmt: skip
+
+
+def variants(recipe: Recipe, language_fold: int, rows: int = 0, answer_rows: int = 0) -> tuple[Recipe, ...]:
+    """The report's ideas as candidates: without translation, on the report's split, on a language left out."""
+    name = recipe.name
+    few = recipe.with_(variant_of=name, rows=rows, answer_rows=answer_rows)
+    return (
+        few.with_(name=f"{name}-no-translation", translation=False),
+        few.with_(name=f"{name}-report-split", scheme="report"),
+        few.with_(name=f"{name}-unseen-language", scheme="leave-language", folds=(language_fold,)),
+    )

@@ -1,0 +1,35 @@
+"""The whole pipeline in some 20 minutes on two cores, offline, with the pretrained weights that install as packages."""
+
+from utils.core.recipe import Recipe
+from utils.profiles.base import BASELINES, Final, Profile, variants, zeroshot
+
+E5 = Recipe(
+    "e5-small", "xlm-r", "multilingual-e5-small", max_length=0, architecture="bi-encoder", tuning="full", learning_rate=6e-5,
+    head_rate=20.0, frozen_layers=6, rows=500, answer_rows=400, batch_rows=16,
+)  # fmt: skip
+GEMMA = Recipe(
+    "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=5e-4, rows=600, answer_rows=200,
+    batch_rows=16, share_rows=8, pack_tokens=512, score_tokens=2304, sequence_tokens=256,
+)  # fmt: skip
+NO_QWEN = ("qwen", "no package carries Qwen's weights; give a folder with --models, or use the a100 profile")
+
+LAPTOP = Profile(
+    name="laptop",
+    rows=8000,
+    fold_count=5,
+    group_depth=3,
+    translation="glossary",
+    validation_rows=400,
+    candidates=(*BASELINES, zeroshot(300), E5, *variants(E5, 2, 250, 400), GEMMA),
+    skipped=(NO_QWEN,),
+    comparison="e5-small",
+    finals=(
+        Final("gemma-3-270m", 1400, (0,), tasks=("QC",)),
+        Final("e5-small", 3000, (0, 1)),
+    ),
+    finalists=1,
+    fewer_rows=(("gemma-3-270m", "QI", 150),),  # titles hardly repeat: a row costs a decoder three times as much
+    tapt_rows=100,
+    auxiliary_rows=100,
+    offline=True,
+)

@@ -1,0 +1,1 @@
+"""The hand-made word lists in, an embedded data set in the competition's format out."""

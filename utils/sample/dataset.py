@@ -1,0 +1,93 @@
+"""Make the embedded data set: synthetic, multilingual, in the competition's format and with its irregularities."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from utils.core.files import write_json, write_text
+from utils.core.paths import RAW, SAMPLE, SOURCES, raw_file, solution_file
+from utils.core.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
+from utils.core.settings import absolute
+from utils.sample import lexicon, synthesis
+from utils.sample.synthesis import Maker
+
+LAYOUT = {  # languages of each file and their relative row counts, as in the competition
+    ("QC", "train"): dict.fromkeys(("en", "es", "fr", "pt", "ja", "ko"), 1.0),
+    ("QI", "train"): {**dict.fromkeys(("en", "es", "fr", "pt", "th"), 1.0), "ja": 0.9, "ko": 0.9},
+    ("QC", "held out"): dict.fromkeys(("en", "es", "fr", "pt", "ja", "ko", "de", "it", "pl", "ar"), 1.0),
+    ("QI", "held out"): dict.fromkeys(LANGUAGES, 1.0),
+}
+ROWS = 8000  # training rows per task; dev and test have a quarter each
+
+
+def _counts(shares: dict[str, float], rows: int) -> dict[str, int]:
+    """Rows per language, proportional to the shares; they sum to `rows`."""
+    total, row_sum, share_sum, counts = sum(shares.values()), 0, 0.0, {}
+    for language, share in shares.items():
+        share_sum += share
+        counts[language] = round(rows * share_sum / total) - row_sum
+        row_sum += counts[language]
+    return counts
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _write_split(maker: Maker, folder: Path, task: str, split: str, rows: int) -> None:
+    """Write one split, sorted by language, query and target; the labels of dev and test go to `solution/`."""
+    shares = LAYOUT[task, "train" if split == "train" else "held out"]
+    pairs = [
+        (code, *row) for code, n in _counts(shares, rows).items() for row in maker.rows(task, code, n, marked=False)
+    ]
+    pairs.sort(key=lambda row: (row[0], row[1], row[2] or ""))
+    lines, answers = [], []
+    for number, (language, query, target, label) in enumerate(pairs, start=1):
+        row = {"id": number, "task": task, "language": language, "origin_query": query, TARGET_KEY[task]: target}
+        answers.append(_line({**row, "label": label}))
+        raw_label: int | str = str(label) if maker.chance(0.005) else label
+        lines.append(_line({**row, "label": raw_label} if split == "train" else row))
+    write_text(raw_file(folder, split, task), "\n".join(lines) + "\n")
+    if split != "train":
+        write_text(solution_file(folder, split, task), "\n".join(answers) + "\n")
+
+
+def make_sample(folder: Path, rows: int = ROWS, seed: int = 2025, sources: Path = SOURCES) -> None:
+    """Write the six files and `solution/`: `rows` training rows per task, a quarter of them in dev and in test.
+
+    The same rows and seed give the same bytes. Raises ValueError for fewer than 200 rows.
+    """
+    if rows < 200:
+        raise ValueError(f"--rows {rows} is too few; the sample needs 200 at least")
+    words = lexicon.load(sources)
+    for task in TASKS:
+        for split in SPLITS:
+            maker = Maker(words, random.Random(f"{seed} {task} {split}"))
+            _write_split(maker, folder, task, split, rows if split == "train" else max(rows // 4, 100))
+
+
+def has_raw() -> bool:
+    """Whether a training file of the competition is in `data/raw`."""
+    return any(raw_file(RAW, "train", task).exists() for task in TASKS)
+
+
+def open_folder(data: str, rows: int) -> tuple[Path, str]:
+    """The data folder of a run and the reason: the folder `data` if not empty, else `data/raw`, else the embedded sample.
+
+    The sample has `rows` training rows per task; it is written if missing or made by other code or sources.
+    """
+    if data:
+        return Path(absolute(data)), "named with --data"
+    if has_raw():
+        return RAW, "the competition's files are in data/raw"
+    folder = SAMPLE if rows == ROWS else SAMPLE.with_name(f"sample-{rows}")
+    content = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.csv")))
+    content += b"".join(Path(module.__file__).read_bytes() for module in (synthesis, lexicon))
+    facts_file = folder / "made.json"
+    facts = {"rows": rows, "sources": hashlib.sha256(content).hexdigest()}
+    if not facts_file.exists() or json.loads(facts_file.read_text("utf-8")) != facts:
+        make_sample(folder, rows)
+        write_json(facts_file, facts)
+    return folder, "data/raw holds no competition files, so the embedded synthetic sample is used"

@@ -1,0 +1,220 @@
+"""Engines turn gradients into an optimizer step: in one process, in several that sum their gradients, or with DeepSpeed ZeRO.
+
+The training loop (`utils.training.loop`) and the networks are the same for all engines. The loss that an engine gets is this
+process's share of a step's mean, so gradients are summed over processes, never averaged.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utils.core.recipe import Recipe
+from utils.models.trained import Tensors, trained_parameters, trained_values
+from utils.training import ranks
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # names of AdamW's two moments
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), with a learning rate of its own for the head.
+
+    The head is new, so it may learn faster than the pretrained layers (Howard and Ruder 2018, arXiv 1801.06146,
+    section 3.2, discriminative fine-tuning). A group's `scale` multiplies the learning rate.
+    """
+    head = [parameter for name, parameter in trained_parameters(model).items() if "score" in name]
+    rest = [parameter for name, parameter in trained_parameters(model).items() if "score" not in name]
+    groups = [{"params": rest, "scale": 1.0}, {"params": head, "scale": recipe.head_rate}]
+    return torch.optim.AdamW(
+        groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=recipe.zero_stage == 0
+    )
+
+
+class Plain:
+    """Each process holds the whole network; gradients are summed over processes before a step."""
+
+    name = "plain"
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        self.model, self.clip = model, recipe.clip
+        for parameter in trained_parameters(model).values():
+            parameter.data = parameter.data.float()  # 16 bits are too few: small updates would be rounded away
+        self.optimizer = _optimizer(model, recipe)
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's parameter groups."""
+        return self.optimizer.param_groups
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Add the gradients of a micro-batch; `last` marks the last one of a step."""
+        loss.backward()
+
+    def step(self) -> None:
+        """Sum the gradients over processes, clip their norm, update the parameters."""
+        parameters = list(trained_parameters(self.model).values())
+        if ranks.world() > 1:
+            for parameter in parameters:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            gradients = ranks.add_up(torch.cat([parameter.grad.flatten() for parameter in parameters]))
+            for parameter, part in zip(parameters, gradients.split([p.numel() for p in parameters]), strict=True):
+                parameter.grad.copy_(part.view_as(parameter))
+        torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def values(self) -> Tensors:
+        """The whole trained parameters, on the CPU."""
+        return trained_values(self.model)
+
+    def state(self) -> Tensors:
+        """`value`, `exp_avg` and `exp_avg_sq` of every trained parameter, on the CPU: all that a checkpoint needs."""
+        state = {f"value.{name}": value for name, value in self.values().items()}
+        for name, parameter in trained_parameters(self.model).items():
+            state |= {f"{moment}.{name}": self.optimizer.state[parameter][moment].cpu() for moment in MOMENTS}
+        return state
+
+    def restore(self, state: Tensors, step: int) -> None:
+        """Load the `state` that was saved after `step` steps."""
+        for name, parameter in trained_parameters(self.model).items():
+            parameter.data.copy_(state[f"value.{name}"])
+            moments = {moment: state[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **moments}
+
+
+def zero_config(recipe: Recipe) -> dict[str, Any]:
+    """DeepSpeed's configuration for a recipe: ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054), stage 2 or 3, offloaded or not.
+
+    The loop counts a step's micro-batches, so DeepSpeed's own count is 1. The optimizer is PyTorch's AdamW, as DeepSpeed's
+    would be compiled at run time.
+    """
+    zero: dict[str, Any] = {"stage": recipe.zero_stage, "overlap_comm": False}
+    if recipe.offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+        if recipe.zero_stage == 3:
+            zero["offload_param"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": recipe.clip,
+        "bf16": {"enabled": recipe.precision == "bfloat16"},
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+
+
+class Zero:
+    """DeepSpeed ZeRO: stage 2 shards gradients and optimizer state over the processes, stage 3 the weights too."""
+
+    name = "DeepSpeedEngine"
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        import deepspeed
+
+        self.model, self.stage = model, recipe.zero_stage
+        self.engine, self.optimizer, _, _ = deepspeed.initialize(
+            model=model, optimizer=_optimizer(model, recipe), config=zero_config(recipe)
+        )
+        actual = (type(self.engine).__name__, self.engine.zero_optimization_stage(), self.engine.world_size)
+        if actual != (expected := (self.name, recipe.zero_stage, ranks.world())):
+            raise RuntimeError(f"DeepSpeed started as {actual}, not as {expected}; install the pinned version")
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's parameter groups."""
+        return self.optimizer.param_groups
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Add the gradients of a micro-batch; `last` marks the last one of a step."""
+        self.optimizer.clear_backward_seen_flag()  # else stage 3 keeps the last micro-batch only; DeepSpeed's own forward clears it
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss * ranks.world(), scale_wrt_gas=False)  # DeepSpeed takes the mean over processes
+
+    def step(self) -> None:
+        """Sum the gradients over processes, clip their norm, update the parameters."""
+        self.engine.step()
+
+    def values(self) -> Tensors:
+        """The whole trained parameters, on the CPU, from their 32-bit copies; every process must call it."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        return dict(self._whole(safe_get_full_fp32_param))
+
+    def state(self) -> Tensors:
+        """`value`, `exp_avg` and `exp_avg_sq` of every trained parameter, on the CPU; every process must call it."""
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        state = {f"value.{name}": value for name, value in self.values().items()}
+        if (
+            self.stage < 3
+        ):  # DeepSpeed links the states at the first group's first step, when the second group has none yet
+            self.optimizer._hp_optimizer_states_linked = False
+            self.optimizer._lazy_init_hp_params_optimizer_state()
+        for moment in MOMENTS:
+            whole = self._whole(lambda parameter, key=moment: safe_get_full_optimizer_state(parameter, key))
+            state |= {f"{moment}.{name}": value for name, value in whole}
+        return state
+
+    def _whole(self, read: Any) -> Iterator[tuple[str, Tensor]]:
+        """Name and whole tensor of every trained parameter, on the CPU, gathered by one of DeepSpeed's getters."""
+        for name, parameter in trained_parameters(self.model).items():
+            shape = getattr(parameter, "ds_shape", parameter.shape)
+            yield name, read(parameter).detach().cpu().clone().view(shape)
+
+    def restore(self, state: Tensors, step: int) -> None:
+        """Load the `state` that was saved after `step` steps; the network must hold its values before the engine is made."""
+        shards = (
+            self.optimizer.fp32_partitioned_groups_flat
+            if self.stage == 3
+            else self.optimizer.single_partition_of_fp32_groups
+        )
+        for shard in shards:
+            moments = {moment: torch.zeros_like(shard.data) for moment in MOMENTS}
+            self.optimizer.optimizer.state[shard] = {"step": torch.tensor(float(step)), **moments}
+        if self.stage < 3:
+            self._restore_whole(state)
+        else:
+            self._restore_shards(state)
+
+    def _restore_whole(self, state: Tensors) -> None:
+        """Stage 2: set whole tensors; DeepSpeed keeps this process's shard of each."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        self.optimizer._lazy_init_hp_params_optimizer_state()
+        for name, parameter in trained_parameters(self.model).items():
+            safe_set_full_fp32_param(parameter, state[f"value.{name}"])
+            for moment in MOMENTS:
+                safe_set_full_optimizer_state(parameter, state[f"{moment}.{name}"], moment)
+
+    def _restore_shards(self, state: Tensors) -> None:
+        """Stage 3: each process sets its own shard, as the setters of whole tensors fail where a size is no multiple of the world's."""
+        from deepspeed.utils import safe_get_local_fp32_param, safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+        for name, parameter in trained_parameters(self.model).items():
+            size = safe_get_local_fp32_param(parameter).numel()
+
+            def shard(value: Tensor, size: int = size) -> Tensor:
+                padded = nn.functional.pad(value.float().flatten(), (0, size * ranks.world() - value.numel()))
+                return padded[ranks.rank() * size :][:size]
+
+            safe_set_local_fp32_param(parameter, shard(state[f"value.{name}"]))
+            for moment in MOMENTS:
+                safe_set_local_optimizer_state(parameter, shard(state[f"{moment}.{name}"]), moment)
+
+
+Engine = Plain | Zero
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError, with what to change, for a recipe that no engine can train."""
+    if recipe.zero_stage == 3 and recipe.quantisation != "none":
+        raise ValueError(f"{recipe.name}: 4-bit weights cannot be sharded over processes; set zero_stage to 2")
+    if recipe.quantisation == "int8":
+        raise ValueError(f"{recipe.name}: 8-bit weights are for scoring only; set quantisation to nf4 or none")
+
+
+def start(model: nn.Module, recipe: Recipe) -> Engine:
+    """The engine of a recipe for a network from `make_trainable`. Raises RuntimeError where DeepSpeed does not start as set."""
+    return Zero(model, recipe) if recipe.zero_stage else Plain(model, recipe)

@@ -1,0 +1,1 @@
+"""Queries in, their English translations out; each distinct query is translated once."""

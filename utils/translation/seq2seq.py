@@ -1,0 +1,130 @@
+"""Neural translators: MADLAD-400 and NLLB-200, with transformers or, from a converted folder, with CTranslate2."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from utils.data.text import normalise_query
+from utils.models.weights import WeightsError, is_converted
+from utils.training.tries import like_length
+
+TOKENS = 8192  # of a padded batch
+LONGEST = 256  # maximum tokens of a query; longer ones are truncated
+MAX_NEW = 64  # maximum tokens of a translation
+BEAMS = 1  # greedy, as in the winning system
+# Language -> NLLB's FLORES-200 code; the competition's `vn` is Vietnamese.
+NLLB_CODES = {
+    "en": "eng_Latn", "es": "spa_Latn", "fr": "fra_Latn", "pt": "por_Latn", "ja": "jpn_Jpan", "ko": "kor_Hang", "th": "tha_Thai",
+    "de": "deu_Latn", "it": "ita_Latn", "pl": "pol_Latn", "ar": "arb_Arab", "vn": "vie_Latn", "id": "ind_Latn",
+}  # fmt: skip
+
+Tokens = list[str]
+Write = Callable[[list[Tokens]], list[Tokens]]  # source tokens of a batch -> output tokens
+
+
+def devices() -> list[str]:
+    """Names of all GPUs, else of the CPU."""
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]], list[str]]:
+    """A function from texts and their languages to English, with a local folder's weights, batched by length over all GPUs.
+
+    MADLAD-400 (Kudugunta et al. 2023) takes the target language from the tag `<2en>` in its input, NLLB-200 (Costa-jussà
+    et al. 2022) from the first output token. Raises WeightsError for another family.
+    """
+    if family not in ("madlad", "nllb"):
+        raise WeightsError(f"{folder}: {family} does not translate; use a MADLAD-400 or NLLB-200 model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    first = NLLB_CODES["en"] if family == "nllb" else None
+    open_one = _open_converted if is_converted(folder) else _open_network
+    writers = [open_one(folder, tokenizer, first, device) for device in devices()]
+
+    def pieces(text: str, language: str) -> Tokens:
+        if family == "nllb":
+            tokenizer.src_lang = NLLB_CODES[language]
+        else:
+            text = f"<2en> {text}"
+        return tokenizer.convert_ids_to_tokens(tokenizer(text, truncation=True, max_length=LONGEST)["input_ids"])
+
+    def translate(texts: list[str], languages: list[str]) -> list[str]:
+        sources = [pieces(*pair) for pair in zip(texts, languages, strict=True)]
+        outputs = _share_out(sources, writers)
+        ids = [tokenizer.convert_tokens_to_ids(tokens) for tokens in outputs]
+        return [normalise_query(text) for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    return translate
+
+
+def _share_out(sources: list[Tokens], writers: list[Write]) -> list[Tokens]:
+    """Translate all sources, each batch with the next free writer, one thread each; raises the first error of any."""
+    queue: SimpleQueue[list[int]] = SimpleQueue()
+    for batch in like_length(np.array([len(source) for source in sources], dtype=np.int64), TOKENS):
+        queue.put(batch.tolist())
+    outputs: list[Tokens] = [[] for _ in sources]
+    errors: list[BaseException] = []
+
+    def work(write: Write) -> None:
+        try:
+            while not errors:
+                batch = queue.get_nowait()
+                for number, tokens in zip(batch, write([sources[number] for number in batch]), strict=True):
+                    outputs[number] = tokens
+        except Empty:
+            return
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(write,)) for write in writers[1:]]
+    for thread in threads:
+        thread.start()
+    work(writers[0])
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return outputs
+
+
+def _open_network(folder: Path, tokenizer: Any, first: str | None, device: str) -> Write:
+    """The network with transformers: bfloat16 on a GPU, float32 on the CPU."""
+    dtype = torch.bfloat16 if device != "cpu" else torch.float32
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device).eval()
+    options = {} if first is None else {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(first)}
+
+    def write(sources: list[Tokens]) -> list[Tokens]:
+        ids = {"input_ids": [tokenizer.convert_tokens_to_ids(source) for source in sources]}
+        batch = tokenizer.pad(ids, return_tensors="pt").to(device)
+        with torch.inference_mode():
+            rows = model.generate(**batch, max_new_tokens=MAX_NEW, do_sample=False, num_beams=BEAMS, **options)
+        return [tokenizer.convert_ids_to_tokens(row) for row in rows]
+
+    return write
+
+
+def _open_converted(folder: Path, tokenizer: Any, first: str | None, device: str) -> Write:
+    """A folder written by `ct2-transformers-converter --quantization int8_float16`, with CTranslate2."""
+    import ctranslate2
+
+    kind, _, number = device.partition(":")
+    translator = ctranslate2.Translator(str(folder), device=kind, device_index=int(number or 0))
+
+    def write(sources: list[Tokens]) -> list[Tokens]:
+        prefix = None if first is None else [[first]] * len(sources)
+        results = translator.translate_batch(
+            sources,
+            target_prefix=prefix,
+            beam_size=BEAMS,
+            max_decoding_length=MAX_NEW,
+            max_batch_size=TOKENS,
+            batch_type="tokens",
+        )
+        return [result.hypotheses[0] for result in results]
+
+    return write
