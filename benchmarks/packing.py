@@ -96,7 +96,7 @@ Run = Callable[[], tuple[float, float]]  # () -> rows per second, tokens per row
 class Timing:
     """Measurements of one engine: rows per second of each repetition, tokens computed per row."""
 
-    tokens: float = 0.0
+    row_tokens: float = 0.0
     memory: float = 0.0  # peak, GB, on a GPU
     rates: list[float] = field(default_factory=list)
 
@@ -104,7 +104,7 @@ class Timing:
         """Run once; record the rate if `keep` (not for a warm-up)."""
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        rate, self.tokens = run()
+        rate, self.row_tokens = run()
         if torch.cuda.is_available():
             self.memory = max(self.memory, torch.cuda.max_memory_allocated() / 1e9)
         if keep:
@@ -480,15 +480,15 @@ def compare(
             "name": name, "case": case.name, "against": against, "ours": round(median(left.rates), 2),
             "theirs": round(median(right.rates), 2), "ratio": round(median(ratios), 3), "unit": "rows/s",
             "repetitions": repetitions, "ratio_min": round(min(ratios), 3), "ratio_max": round(max(ratios), 3),
-            "tokens_ours": round(left.tokens, 1), "tokens_theirs": _number(right.tokens),
-            "utilisation_ours": _number(median(left.rates) * left.tokens * work / peak, 3),
-            "utilisation_theirs": _number(median(right.rates) * right.tokens * work / peak, 3),
+            "tokens_ours": round(left.row_tokens, 1), "tokens_theirs": _number(right.row_tokens),
+            "utilisation_ours": _number(median(left.rates) * left.row_tokens * work / peak, 3),
+            "utilisation_theirs": _number(median(right.rates) * right.row_tokens * work / peak, 3),
             "network": case.recipe.name if case.recipe.name in LARGE else case.recipe.model,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         }  # fmt: skip
         if torch.cuda.is_available():
             line |= {"memory_gb_ours": round(left.memory, 1), "memory_gb_theirs": round(right.memory, 1)}
-            line["memory_gb_planned"] = round(planned_memory(case.recipe, name == "train", left.tokens) / 1e9, 1)
+            line["memory_gb_planned"] = round(planned_memory(case.recipe, name == "train", left.row_tokens) / 1e9, 1)
         yield line
 
 

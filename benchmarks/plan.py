@@ -104,12 +104,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python benchmarks/plan.py", description="Planned against measured figures.")
     parser.add_argument("--quick", action="store_true", help="two repetitions instead of five")
     parser.add_argument("--memory", nargs=2, metavar=("NAME", "TOKENS"), help="memory instead of time")
-    given = parser.parse_args()
-    if given.memory:
-        print(json.dumps(measure_memory(given.memory[0], int(given.memory[1]))))
+    options = parser.parse_args()
+    if options.memory:
+        print(json.dumps(measure_memory(options.memory[0], int(options.memory[1]))))
         return
     for name in ("multilingual-e5-small", "gemma-3-270m"):
-        print(json.dumps(measure_time(name, 2 if given.quick else 5)), flush=True)
+        print(json.dumps(measure_time(name, 2 if options.quick else 5)), flush=True)
 
 
 if __name__ == "__main__":

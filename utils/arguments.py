@@ -40,33 +40,33 @@ def _parser() -> argparse.ArgumentParser:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The arguments; `overrides` holds `--set`, `--rows` and `--candidates` as one text. Ends with exit code 2 where one is wrong."""
     parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.run is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", given.run):
-        parser.error(f"--run {given.run!r}: use letters, digits, - and _")
-    if given.rows < -1:
-        parser.error(f"--rows {given.rows}: use 0 for all rows, or a positive number")
-    for name, folder in (("--data", given.data), ("--models", given.models)):
+    options = parser.parse_args(arguments)
+    if options.run is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", options.run):
+        parser.error(f"--run {options.run!r}: use letters, digits, - and _")
+    if options.rows < -1:
+        parser.error(f"--rows {options.rows}: use 0 for all rows, or a positive number")
+    for name, folder in (("--data", options.data), ("--models", options.models)):
         if folder and not Path(settings.absolute(folder)).is_dir():
             parser.error(f"{name} {folder}: no such folder")
     numbers = [path.stem[:2] for path in notebooks()]
-    for name in (given.first, given.only):
+    for name in (options.first, options.only):
         if name and name.zfill(2) not in numbers:
             parser.error(f"notebook {name}: use one of {' '.join(numbers)}")
-    given.overrides = _overrides(given)
+    options.overrides = _overrides(options)
     try:
-        _check(given.overrides, given.profile)
+        _check(options.overrides, options.profile)
     except ProfileError as error:
         parser.error(str(error))
-    return given
+    return options
 
 
-def _overrides(given: argparse.Namespace) -> str:
+def _overrides(options: argparse.Namespace) -> str:
     """One text of all that differs from the profile; the short options are fields of it."""
-    parts = [part.strip() for part in given.set]
-    if given.rows >= 0:
-        parts.append(f"profile.rows={given.rows}")
-    if given.candidates:
-        parts.append("profile.candidates=" + given.candidates.replace(" ", ""))
+    parts = [part.strip() for part in options.set]
+    if options.rows >= 0:
+        parts.append(f"profile.rows={options.rows}")
+    if options.candidates:
+        parts.append("profile.candidates=" + options.candidates.replace(" ", ""))
     return " ".join(parts)
 
 

@@ -151,25 +151,25 @@ def show_results(run: paths.Run, chosen: list[Path]) -> None:
         print(f"submission: {submission}")
 
 
-def prepare(given: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] | int:
+def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] | int:
     """Choose data and profile, say why, and check everything: the run and the notebooks' parameters, or an exit code.
 
     Raises InputError for what a person can put right.
     """
-    choice = choose_profile(given.profile, not given.data and dataset.has_raw())
-    changes = profiles.normalise(choice.value, given.overrides)
-    profile, run = profiles.load(choice.value, changes), paths.Run(given.run or choice.value)
-    partial = given.only not in (None, "01") or given.first not in (None, "01")
+    choice = choose_profile(options.profile, not options.data and dataset.has_raw())
+    changes = profiles.normalise(choice.value, options.overrides)
+    profile, run = profiles.load(choice.value, changes), paths.Run(options.run or choice.value)
+    partial = options.only not in (None, "01") or options.first not in (None, "01")
     if partial and not changes and run.settings.exists():
         changes = settings.load(run, profile.name).overrides  # a part of a run goes on with what the run was begun with
         profile = profiles.load(profile.name, changes)
-    folder, reason = dataset.open_folder(given.data, profile.sample_rows)
+    folder, reason = dataset.open_folder(options.data, profile.sample_rows)
     print(f"data:    {folder} ({reason})\nprofile: {profile.name} ({choice.reason})\nrun:     {run.name}", flush=True)
     if changes:
         print(f"set:     {changes}", flush=True)
-    models = settings.absolute(given.models)
-    if given.plan:
-        print(plan_ahead(profile, folder, models, given.gpu)[0])
+    models = settings.absolute(options.models)
+    if options.plan:
+        print(plan_ahead(profile, folder, models, options.gpu)[0])
         return DONE
     if profile.name == "rehearsal" and not models:
         from utils.models import tiny  # as above
@@ -178,26 +178,26 @@ def prepare(given: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] | 
     settings.check(run, profile.name, changes)
     for notice in read_folder(folder).notices:
         print(f"notice:  {notice}")
-    if not is_affordable(profile, folder, models, given.gpu):
+    if not is_affordable(profile, folder, models, options.gpu):
         return REFUSED
-    chosen = settings.Settings(profile.name, str(folder), models, given.hosts, given.shell, changes)
+    chosen = settings.Settings(profile.name, str(folder), models, options.hosts, options.shell, changes)
     settings.save(run, chosen)
-    return run, {**vars(chosen), "data": settings.absolute(given.data), "run": run.name, "progress": "lines"}
+    return run, {**vars(chosen), "data": settings.absolute(options.data), "run": run.name, "progress": "lines"}
 
 
 def main(arguments: list[str]) -> int:
-    given = parse(arguments)
-    if given.setup:
+    options = parse(arguments)
+    if options.setup:
         return DONE
     try:
-        prepared = prepare(given)
+        prepared = prepare(options)
     except InputError as error:
         print(error, file=sys.stderr)
         return REFUSED
     if isinstance(prepared, int):
         return prepared
     run, parameters = prepared
-    chosen = choose_notebooks(given.first, given.only)
+    chosen = choose_notebooks(options.first, options.only)
     code = run_notebooks(chosen, run, parameters)
     if code == DONE:
         show_results(run, chosen)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.data import predictions
 from utils.evaluation import decide
 from utils.evaluation.metrics import best_threshold
 
@@ -39,19 +38,6 @@ def shifted_member() -> tuple[pd.DataFrame, pd.Series]:
 
 
 # -- folds -----------------------------------------------------------------------------------------------------------
-
-
-def test_folds_are_averaged_by_id() -> None:
-    left, right = member(1, 1), member(1, 2)
-    straight = predictions.average_folds([left, right]).set_index("id")["probability"]
-    shuffled = predictions.average_folds([left, right.sample(frac=1.0, random_state=3)]).set_index("id")["probability"]
-    assert straight.equals(shuffled)
-    assert straight[70] == pytest.approx((left["probability"][10] + right["probability"][10]) / 2)
-
-
-def test_folds_with_different_ids_are_refused() -> None:
-    with pytest.raises(ValueError, match="different ids"):
-        predictions.average_folds([member(1, 1), member(1, 2).head(10)])
 
 
 # -- weights and combination -----------------------------------------------------------------------------------------

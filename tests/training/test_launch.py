@@ -128,7 +128,7 @@ def test_the_error_of_the_rank_that_failed_is_told(tiny_gemma: Path, tmp_path: P
 
 
 def test_what_no_engine_can_train_is_refused_before_it_starts(tiny_gemma: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot be dealt out to processes; set zero_stage to 2"):
+    with pytest.raises(ValueError, match="cannot be sharded over processes; set zero_stage to 2"):
         train(RECIPE.with_(zero_stage=3, quantisation="nf4"), tmp_path, tiny_gemma, TWO)
     assert not list(tmp_path.iterdir())
 

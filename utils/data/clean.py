@@ -83,20 +83,20 @@ _SCRIPTS = {
 
 
 def language_mismatches(table: pd.DataFrame) -> pd.DataFrame:
-    """Distinct queries whose text contradicts their language tag: `language, query, found, certain`.
+    """Distinct queries whose text contradicts their language tag: `language, query, identified, certain`.
 
-    `found` is the identified language. `certain` is true where the script alone proves the mismatch (Hangul under `fr`);
+    `identified` is the language that the text looks like. `certain` is true where the script alone proves the mismatch (Hangul under `fr`);
     the other rows are the identifier's estimate, which is often wrong for queries of one or two words. A Latin-only query
     under a non-Latin tag is ordinary code-mixing and is left out.
     """
     distinct = table.loc[table["query"] != "", ["language", "query"]].drop_duplicates(ignore_index=True)
-    distinct = distinct.assign(found=identify_languages(distinct["query"].tolist()))
+    distinct = distinct.assign(identified=identify_languages(distinct["query"].tolist()))
     certain = np.zeros(len(distinct), dtype=bool)
     for code, letters in _SCRIPTS.items():
         certain |= distinct["query"].str.contains(letters, regex=True) & (distinct["language"] != code)
     certain |= distinct["query"].str.contains("[\u0400-\u04ff]", regex=True)
     own_script = distinct["language"].isin(list(_SCRIPTS))
-    differs = (distinct["found"] != distinct["language"]) & (distinct["found"] != "") & ~own_script
+    differs = (distinct["identified"] != distinct["language"]) & (distinct["identified"] != "") & ~own_script
     return distinct.assign(certain=certain)[certain | differs].reset_index(drop=True)
 
 

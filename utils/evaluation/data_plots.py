@@ -73,8 +73,8 @@ def bars(values: pd.Series, title: str, label: str) -> Figure:
 
 
 def confusion(table: pd.DataFrame, title: str) -> Figure:
-    """Distinct queries by language tag (row) and identified language (column): `language, found`, on a log colour scale."""
-    counts = pd.crosstab(table["language"], table["found"])
+    """Distinct queries by language tag (row) and identified language (column): `language, identified`, on a log colour scale."""
+    counts = pd.crosstab(table["language"], table["identified"])
     figure, (axis,) = new_figure(1.6 + 0.42 * counts.shape[1], 1.6 + 0.34 * counts.shape[0])
     axis.imshow(np.log1p(counts), cmap="Blues", aspect="auto")
     axis.grid(visible=False)

@@ -113,15 +113,15 @@ def fit_ensemble(members: dict[str, pd.DataFrame], queries: pd.Series, seed: int
     """
     weights = member_weights(members)
     calibration = {name: fit_calibration(table["label"], table["probability"]) for name, table in members.items()}
-    combined = combine(members, weights, calibration)
-    threshold, _ = best_threshold(combined["label"], combined["probability"])
-    scores = cross_check(combined, combined["id"].map(queries), seed)
+    combination = combine(members, weights, calibration)
+    threshold, _ = best_threshold(combination["label"], combination["probability"])
+    scores = cross_check(combination, combination["id"].map(queries), seed)
     better = scores["per language"] >= scores["one threshold"] + GAIN
-    language_thresholds = shrunk_thresholds(combined, threshold) if better else {}
+    language_thresholds = shrunk_thresholds(combination, threshold) if better else {}
     return Ensemble(weights, calibration, threshold, language_thresholds, scores)
 
 
 def answer(members: dict[str, pd.DataFrame], ensemble: Ensemble) -> pd.DataFrame:
-    """The members' tables of one split combined, with a `prediction` of 0 or 1 for each row."""
-    combined = combine(members, ensemble.weights, ensemble.calibration)
-    return combined.assign(prediction=decide(combined, ensemble.threshold, ensemble.language_thresholds))
+    """The members' tables of one split, combined, with a `prediction` of 0 or 1 for each row."""
+    combination = combine(members, ensemble.weights, ensemble.calibration)
+    return combination.assign(prediction=decide(combination, ensemble.threshold, ensemble.language_thresholds))

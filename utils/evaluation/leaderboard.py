@@ -52,6 +52,7 @@ def choose_finalists(board: pd.DataFrame, task: str, names: Sequence[str], count
 
 
 def _row(language: str, seen: bool, rows: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """The scores of one row of `by_language`."""
     low, high = f1_interval(rows["label"], rows["prediction"], rows["query"], seed=seed)
     return {
         "language": language, "seen": seen, "rows": len(rows), "positives": int(rows["label"].sum()),
@@ -95,10 +96,10 @@ def evaluate_all(
     return {recipe.name: evaluate(folder / recipe.name, train, seed) for recipe in recipes}
 
 
-def compare_variants(board: pd.DataFrame, task: str, name: str) -> pd.DataFrame:
-    """A candidate and its variants (names that begin with `name`), with the change in F1 and AUC from the first row."""
-    rows = board[(board["task"] == task) & board["recipe"].str.startswith(name)].set_index("recipe")
-    rows = rows[["scheme", "f1", "auc"]]
+def compare_variants(board: pd.DataFrame, task: str, names: list[str]) -> pd.DataFrame:
+    """A candidate and its variants, of those that the task has, with the change in F1 and AUC from the first."""
+    rows = board[board["task"] == task].set_index("recipe")
+    rows = rows.loc[[name for name in names if name in rows.index], ["scheme", "f1", "auc"]]
     return rows.assign(f1_change=rows["f1"] - rows["f1"].iloc[0], auc_change=rows["auc"] - rows["auc"].iloc[0])
 
 

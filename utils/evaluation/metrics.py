@@ -44,6 +44,7 @@ def best_threshold(label: ArrayLike, probability: ArrayLike) -> tuple[float, flo
 
 
 def _logit(probability: ArrayLike) -> Array:
+    """Log-odds of probabilities, clipped to 1e-6 .. 1 - 1e-6."""
     share = np.clip(np.asarray(probability, dtype=float), 1e-6, 1 - 1e-6)
     return np.log(share / (1 - share))
 

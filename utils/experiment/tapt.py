@@ -44,21 +44,21 @@ def leak_counts(data: TaskData, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def arms(direct: Recipe, rows: int, data: TaskData) -> list[Arm]:
+def make_arms(direct: Recipe, rows: int, data: TaskData) -> list[Arm]:
     """Direct at equal target epochs, direct at equal total steps, and TAPT with at most `rows` auxiliary rows (0 = all)."""
     train, validation = folds.split(data.train, direct.scheme, direct.folds[0])
     target = len(cap_queries(train, direct.rows, direct.seed))
     auxiliary = len(auxiliary_rows(direct.with_(auxiliary_rows=rows), data, validation))
     longer = direct.with_(epochs=round(direct.epochs + auxiliary / target, 4))
     tapt = direct.with_(auxiliary_rows=rows or len(data.auxiliary))
-    found = [Arm("direct", direct, ("epochs",)), Arm("direct-longer", longer, ("steps",)), Arm("tapt", tapt, MATCHES)]
-    return [replace(arm, recipe=arm.recipe.with_(name=f"{direct.name}, {arm.name}")) for arm in found]
+    arms = [Arm("direct", direct, ("epochs",)), Arm("direct-longer", longer, ("steps",)), Arm("tapt", tapt, MATCHES)]
+    return [replace(arm, recipe=arm.recipe.with_(name=f"{direct.name}, {arm.name}")) for arm in arms]
 
 
 def fit_arms(direct: Recipe, rows: int, data: TaskData, folder: Path, runtime: Runtime) -> pd.DataFrame:
     """Train every arm in a folder of its name; the task's rows of `comparison.csv`."""
     parts = []
-    for arm in arms(direct, rows, data):
+    for arm in make_arms(direct, rows, data):
         fit_recipe(arm.recipe, data, folder / arm.name, runtime)
         parts += compare(arm, folder / arm.name, data.task)
     return pd.DataFrame(parts, columns=COLUMNS)

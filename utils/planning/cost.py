@@ -194,8 +194,8 @@ def _measure(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, tr
 def _cost_recipe(recipe: Recipe) -> Recipe:
     """The recipe with only those fields that decide the cost: recipes that agree in them are measured once."""
     names = (
-        "family", "model", "pooling", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "dropout", "precision", "sequence_tokens",
-        "checkpointing",
+        "family", "model", "architecture", "pooling", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "dropout", "precision",
+        "sequence_tokens", "checkpointing",
     )  # fmt: skip
     fields = {name: getattr(recipe, name) for name in names}
     return Recipe("", **fields, zero_stage=min(recipe.zero_stage, 2))

@@ -77,7 +77,7 @@ class _Planner:
         tokenizer, stand_in = self._once(("tokenizer", recipe.model), lambda: open_tokenizer(recipe.model, self.folder))
         table = self.texts[task].train
         fields = (recipe.query_first, recipe.translation)
-        encoding = (task, *fields, id(tokenizer), recipe.pooling, recipe.max_length, recipe.sequence_tokens)
+        encoding = (task, *fields, id(tokenizer), recipe.architecture, recipe.max_length, recipe.sequence_tokens)
         layout = (task, recipe.query_first, recipe.share_rows, recipe.batch_rows, recipe.seed)
         steps = self._once(("steps", layout), lambda: some_steps(table, recipe, task))
         blocks = self._once(("blocks", task, *fields), lambda: some_neighbours(table, recipe, task))
@@ -193,7 +193,7 @@ class _Planner:
         return f"{shortage}: no setting is enough; take a larger GPU or a smaller model"
 
     def arms(self, champion: Recipe, task: str) -> dict[str, Recipe]:
-        """The arms of the TAPT comparison by name, as `experiment.tapt.arms` makes them; none without an auxiliary task."""
+        """The arms of the TAPT comparison by name, as `experiment.tapt.make_arms` makes them; none without an auxiliary task."""
         if AUXILIARY[task] not in self.texts:
             return {}
         direct, total = self.profile.tapt(champion), len(self.texts[AUXILIARY[task]].train)
@@ -220,9 +220,8 @@ class _Planner:
         sample = distinct.sample(min(len(distinct), SAMPLE), random_state=0)["query"].tolist()
         mean = np.mean([len(ids) for ids in tokenizer(sample)["input_ids"]])
         tokens = 2 * mean * len(distinct)  # read, and written
-        flops = (
-            tokens * ZOO[name].parameters
-        )  # two operations a weight, of the encoder or of the decoder: half of the network
+        # Two operations a weight of the encoder or of the decoder, half of the network.
+        flops = tokens * ZOO[name].parameters
         cost = Cost(int(ZOO[name].parameters), 0, 2 * ZOO[name].parameters, 0, 0, 1e9, flops)
         hours = flops / (self.device.peak * DECODING * self.world) / 3600
         queries, disk = len(distinct), sum(map(self.download, filter(None, (name, self.profile.retranslation))))

@@ -65,8 +65,8 @@ class Profile:
         recipes = []
         for recipe in self.candidates:
             changes = by_task(recipe, task) | {"seed": self.seed, "rows": fewer.get(recipe.name, recipe.rows)}
-            kept = {field for name, field in self.overridden if name == recipe.name}
-            recipes.append(recipe.with_(**{field: value for field, value in changes.items() if field not in kept}))
+            fixed = {field for name, field in self.overridden if name == recipe.name}
+            recipes.append(recipe.with_(**{field: value for field, value in changes.items() if field not in fixed}))
         return tuple(recipe for recipe in recipes if not (task == "QI" and recipe.scheme == "report"))
 
     @property
@@ -75,6 +75,12 @@ class Profile:
         named = [recipe.model for recipe in self.candidates if recipe.model]
         translators = [name for name in (self.translation, self.retranslation) if name in ZOO]
         return list(dict.fromkeys([*named, *translators]))
+
+    @property
+    def compared(self) -> list[str]:
+        """The candidate whose variants test the report's ideas, and these variants."""
+        variants = [recipe.name for recipe in self.candidates if recipe.variant_of == self.comparison]
+        return [self.comparison, *variants]
 
     def eligible(self, task: str) -> list[str]:
         """The candidates that may go on to the final training of a task."""

@@ -147,9 +147,8 @@ class Zero:
         from deepspeed.utils import safe_get_full_optimizer_state
 
         state = {f"value.{name}": value for name, value in self.values().items()}
-        if (
-            self.stage < 3
-        ):  # DeepSpeed links the states at the first group's first step, when the second group has none yet
+        # DeepSpeed links the states at the first group's first step, when the second group has none yet.
+        if self.stage < 3:
             self.optimizer._hp_optimizer_states_linked = False
             self.optimizer._lazy_init_hp_params_optimizer_state()
         for moment in MOMENTS:

@@ -70,6 +70,6 @@ def logits(model: nn.Module, encoded: Encoded, chosen: Rows, pad_id: int, tokens
     device = next(model.parameters()).device
     sequences = [row[0] for row in rows]
     if encoded.causal:
-        return model(**build_batch(sequences, encoded.sequence > 0, device)).logits.float()
+        return model(**build_batch(sequences, encoded.sequence_tokens > 0, device)).logits.float()
     inputs = {key: value.to(device) for key, value in pad(sequences, pad_id).items()}
     return model(**inputs).logits.float()

@@ -29,14 +29,14 @@ class Encoded:
     """Token ids of each row, in the table's order: one sequence a row, or two (query, target) for a bi-encoder.
 
     `group` `[rows]` numbers the row's first field: rows of one group have a common prefix. `causal` marks rows of a decoder,
-    which may share prefixes, in tries of at most `sequence` tokens (0 = as large as the pack).
+    which may share prefixes, in tries of at most `sequence_tokens`.
     """
 
     rows: list[tuple[Ids, ...]]
     group: NDArray[np.int64]
     causal: bool
     truncated: int = 0  # number of rows whose target was truncated
-    sequence: int = 0  # tokens of a packed sequence, at most
+    sequence_tokens: int = 0  # of a packed sequence, at most; 0 = as large as the pack
 
     @property
     def apart(self) -> bool:

@@ -134,7 +134,9 @@ def count_pack_tokens(encoded: Encoded, batch: Rows) -> int:
     """Tokens that a decoder computes for a pack: the number of its sequences times the width of the widest."""
     rows = [encoded.rows[number][0] for number in batch]
     sequences = (
-        [[rows[row] for row in sequence] for sequence in _find_sequences(rows)] if encoded.sequence else [sorted(rows)]
+        [[rows[row] for row in sequence] for sequence in _find_sequences(rows)]
+        if encoded.sequence_tokens
+        else [sorted(rows)]
     )
     return len(sequences) * max(sum(_new_tokens(sequence)) for sequence in sequences)
 
@@ -142,7 +144,7 @@ def count_pack_tokens(encoded: Encoded, batch: Rows) -> int:
 def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
     """The chosen rows as packs of at most `tokens` tokens, repeated prefixes and padding included.
 
-    Rows are sorted and split into tries of at most `encoded.sequence` tokens (0 = `tokens`); tries of similar size become
+    Rows are sorted and split into tries of at most `encoded.sequence_tokens` tokens (0 = `tokens`); tries of similar size become
     the sequences of a pack. Within a pack the trie of the last rows comes first, so that a row which sorts before the
     previous one marks the start of a sequence. Raises ValueError for a row of more than `tokens` tokens.
     """
@@ -152,7 +154,7 @@ def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
             f"a row of {longest} tokens is longer than a pack of {tokens}; raise pack_tokens and score_tokens"
         )
     order = sorted(chosen.tolist(), key=encoded.rows.__getitem__)
-    tries = _split_tries([encoded.rows[number][0] for number in order], min(encoded.sequence or tokens, tokens))
+    tries = _split_tries([encoded.rows[number][0] for number in order], min(encoded.sequence_tokens or tokens, tokens))
     sizes = np.array([size for _, size in tries], dtype=np.int64)
     packs = []
     for batch in like_length(sizes, tokens):
