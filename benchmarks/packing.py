@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -30,66 +30,30 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
-from torch.utils.data import Dataset
-from transformers import (
-    AutoModelForSequenceClassification,
-    Gemma3TextConfig,
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
+from cases import (
+    DECODER,
+    LARGE,
+    LARGE_RECIPES,
+    SHARE,
+    Case,
+    Networks,
+    encode,
+    evenly,
+    linear_weights,
+    open_networks,
+    select_cases,
 )
+from rivals import RIVALS, Run
 
-from utils.core.paths import TRANSLATIONS
 from utils.core.recipe import Recipe
-from utils.core.schema import TASKS
-from utils.data import clean
-from utils.data.raw import read_folder
-from utils.data.text import query_field, target_field
-from utils.models import build, precision, shapes, trained, weights
-from utils.models.decoders import decoder_class
+from utils.models import precision, shapes
 from utils.planning.cost import pack_cost
 from utils.planning.devices import measure_peak, wait
-from utils.profiles.base import MAX_LENGTH, QUERY_FIRST
-from utils.profiles.laptop import E5, GEMMA, LAPTOP
-from utils.sample import dataset
-from utils.training import packing, tokens, tries
+from utils.training import packing
 from utils.training.loop import fit
 from utils.training.predict import predict
-from utils.translation import backends, cache
 
-SEED_BATCH, STEP = 8, 32  # rows of one forward pass of the rival; rows of one optimizer step, for all
-# Factor on the number of timed rows: lengths vary more in the sample than in the constructed cases.
-SHARE = {"QC-sample": 2, "QI-sample": 2, "encoder": 4}
 PATIENCE = 1e9  # seconds between checkpoints: so none is written
-
-DECODER = GEMMA.with_(batch_rows=STEP)
-GEMMA_12B = {
-    "vocab_size": 262_208, "hidden_size": 3840, "intermediate_size": 15_360, "num_hidden_layers": 48, "num_attention_heads": 16,
-    "num_key_value_heads": 8, "head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 1024,
-}  # fmt: skip
-LARGE_RECIPES = tuple(
-    DECODER.with_(
-        name=f"gemma-3-12b-shape{suffix}", precision="bfloat16", pack_tokens=2048, score_tokens=4096, **changes
-    )
-    for suffix, changes in (("", {}), ("-checkpointed", {"checkpointing": True}), ("-nf4", {"quantisation": "nf4"}))
-)
-LARGE = {recipe.name: GEMMA_12B for recipe in LARGE_RECIPES}
-# Dropout is the transformers default, as the rivals load the network with it.
-ENCODER = E5.with_(pooling="first", dropout=0.1, batch_rows=STEP, frozen_layers=0, pack_tokens=512, score_tokens=2048)
-
-
-@dataclass(frozen=True)
-class Case:
-    """Rows to train on or to score, and the recipe that reads them."""
-
-    name: str
-    task: str
-    table: pd.DataFrame
-    recipe: Recipe
-
-
-Run = Callable[[], tuple[float, float]]  # () -> rows per second, tokens per row
 
 
 @dataclass
@@ -111,180 +75,7 @@ class Timing:
             self.rates.append(rate)
 
 
-# -- rows ------------------------------------------------------------------------------------------------------------------
-
-
-def read_sample(splits: tuple[str, ...]) -> dict[tuple[str, str], pd.DataFrame]:
-    """The embedded sample, cleaned and translated as in the pipeline: (split, task) -> rows."""
-    folder, _ = dataset.open_folder("", LAPTOP.sample_rows)
-    backend = backends.open_backend(LAPTOP.translation, "")
-    tables = {}
-    raw = read_folder(folder).tables
-    for split, task in itertools.product(splits, TASKS):
-        table, _ = clean.clean_table(raw[split, task], train=split == "train")
-        english, _ = cache.translate(table, backend, TRANSLATIONS, bar=False)
-        tables[split, task] = table.assign(query_en=english)
-    return tables
-
-
-def rows_per_query(table: pd.DataFrame, count: int, rows: int, seed: int = 0) -> pd.DataFrame:
-    """`rows` rows in all: distinct queries with `count` distinct targets each, sampled from the texts of `table`; random labels."""
-    rng = np.random.default_rng(seed)
-    queries = table.drop_duplicates("query").sample(rows // count, random_state=seed)
-    targets = table["target"].drop_duplicates().to_numpy()
-    parts = [
-        queries.assign(target=[targets[number] for number in rng.permutation(len(targets))[: len(queries)]])
-        for _ in range(count)
-    ]
-    return pd.concat(parts, ignore_index=True).assign(label=rng.integers(0, 2, len(queries) * count))
-
-
-def evenly(batches: list[tries.Rows], rows: int) -> tries.Rows:
-    """Row numbers of evenly spaced batches, about `rows` in all."""
-    count = max(1, round(rows / np.mean([len(batch) for batch in batches])))
-    positions = np.unique(((np.arange(count) + 0.5) * len(batches) / count).astype(int))
-    return np.concatenate([batches[position] for position in positions])
-
-
-def cases(rows: int, names: list[str], decoder: Recipe) -> list[Case]:
-    """The cases called `names` (none = all): 1, 2, 4, 8 rows for each query, the sample, the encoder. Exits for an unknown name."""
-    tables = read_sample(("train",))
-    choices = []
-    for task in TASKS:
-        base = decoder.with_(max_length=MAX_LENGTH[task])
-        for count in (1, 2, 4, 8):
-            table = rows_per_query(tables["train", task], count, rows * 16)
-            choices.append(Case(f"{task}-K{count}", task, table, base.with_(query_first=True)))
-        first = QUERY_FIRST[task]
-        choices.append(Case(f"{task}-sample", task, tables["train", task], base.with_(query_first=first)))
-    if decoder is DECODER:
-        choices.append(Case("encoder", "QC", tables["train", "QC"], ENCODER.with_(max_length=MAX_LENGTH["QC"])))
-    unknown = set(names) - {case.name for case in choices}
-    if unknown:
-        sys.exit(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(case.name for case in choices)}")
-    return [case for case in choices if not names or case.name in names]
-
-
-# -- networks ----------------------------------------------------------------------------------------------------------------
-
-
-def linear_weights(model: nn.Module) -> int:
-    """Number of weights in the blocks' linear layers, which determine the work per token."""
-    layers = [module for name, module in model.named_modules() if isinstance(module, nn.Linear) and "layer" in name]
-    return sum(layer.in_features * layer.out_features for layer in layers)
-
-
-def stock_twin(ours: nn.Module, folder: Path) -> nn.Module:
-    """The transformers class with the same weights, as a rival loads it."""
-    twin = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
-    state = ours.encoder.state_dict() if hasattr(ours, "encoder") else ours.state_dict()
-    (twin.base_model if hasattr(ours, "encoder") else twin).load_state_dict(state, strict=False)
-    twin.config.pad_token_id = build.load_tokenizer(folder).pad_token_id
-    return twin.to(precision.device())
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Our network and its twin for the rivals; for training, the recipe's part is trainable in both."""
-
-    folder: Path
-    ours: nn.Module
-    theirs: nn.Module
-
-    @property
-    def pad_id(self) -> int:
-        """The tokenizer's padding token."""
-        return build.load_tokenizer(self.folder).pad_token_id
-
-
-def open_networks(recipe: Recipe, train: bool) -> Networks:
-    """The recipe's network and its twin. A large network is its own twin, as its class is a transformers class."""
-    folder = weights.resolve(recipe.model)
-    if recipe.name in LARGE:
-        ours = theirs = large_network(LARGE[recipe.name], recipe, folder)
-        if train:
-            ours = theirs = trained.make_trainable(ours, recipe)
-        return Networks(folder, ours, theirs)
-    ours = build.load_network(recipe, folder).to(precision.device())
-    theirs = stock_twin(ours, folder)
-    if train:
-        ours, theirs = (trained.make_trainable(network, recipe) for network in (ours, theirs))
-    return Networks(folder, ours, theirs)
-
-
-def large_network(shape: dict[str, Any], recipe: Recipe, folder: Path) -> nn.Module:
-    """A network of Gemma-3's class with random weights, created on the device in bf16; with `nf4` its blocks are in 4-bit."""
-    config = Gemma3TextConfig(**shape, num_labels=2, pad_token_id=build.load_tokenizer(folder).pad_token_id)
-    config._attn_implementation = recipe.attention
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device(precision.device()):
-            network = decoder_class(config)(config)
-    finally:
-        torch.set_default_dtype(dtype)
-    if recipe.quantisation == "nf4":
-        for layer in network.model.layers:
-            quantise(layer)
-    return network
-
-
-def quantise(module: nn.Module) -> None:
-    """Replace every linear layer below a module by one in 4-bit NF4 with double quantisation (Dettmers et al. 2023, QLoRA)."""
-    from bitsandbytes.nn import Linear4bit, Params4bit
-
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.Linear):
-            device = child.weight.device
-            layer = Linear4bit(child.in_features, child.out_features, bias=False, compute_dtype=torch.bfloat16,
-                               quant_type="nf4", device="meta")  # fmt: skip
-            layer.weight = Params4bit(child.weight.data.cpu(), requires_grad=False, quant_type="nf4",
-                                      compress_statistics=True)  # fmt: skip
-            setattr(module, name, layer.to(device))
-        else:
-            quantise(child)
-
-
-# -- engines -----------------------------------------------------------------------------------------------------------------
-
-
-class Texts(Dataset):
-    """The data set of the `seed` rival: a row is tokenised at each access."""
-
-    def __init__(self, case: Case, table: pd.DataFrame, tokenizer: Any, labels: bool) -> None:
-        self.case, self.rows, self.tokenizer, self.labels = case, table.to_dict("records"), tokenizer, labels
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        row, recipe = self.rows[number], self.case.recipe
-        parts = [query_field(row["query"], row["query_en"]), target_field(row["target"], self.case.task)]
-        text = "\n".join(parts if recipe.query_first else parts[::-1]) + tokens.LINE
-        encoding = self.tokenizer(text, truncation=True, max_length=recipe.max_length)
-        return dict(encoding) | ({"labels": int(row["label"])} if self.labels else {})
-
-
-@dataclass
-class Collate:
-    """Pads a batch to its longest row, as `DataCollatorWithPadding` does, and counts the tokens, padding included."""
-
-    tokenizer: Any
-    token_count: int = 0
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = self.tokenizer.pad(rows, return_tensors="pt")
-        self.token_count += batch["input_ids"].numel()
-        return dict(batch)
-
-
-def encode(case: Case, networks: Networks, table: pd.DataFrame) -> tokens.Encoded:
-    """The token ids of a table's rows, as the case's recipe reads them."""
-    folder = networks.folder
-    return tokens.encode(table, case.task, build.load_tokenizer(folder), case.recipe, build.is_encoder(folder))
-
-
-def take(case: Case, networks: Networks, name: str, rows: int) -> pd.DataFrame:
+def timed_rows(case: Case, networks: Networks, name: str, rows: int) -> pd.DataFrame:
     """The timed rows: evenly spaced steps or packs of our layout of the whole case, so that their prefixes overlap as much."""
     whole = encode(case, networks, case.table)
     if name == "train":
@@ -312,28 +103,6 @@ def our_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
     return run
 
 
-def seed_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
-    """Training by `Trainer` on random batches of 8 rows, padded to the longest."""
-    tokenizer = build.load_tokenizer(networks.folder)
-
-    def run() -> tuple[float, float]:
-        collate = Collate(tokenizer)
-        with tempfile.TemporaryDirectory() as folder:
-            options = TrainingArguments(
-                folder, num_train_epochs=1, per_device_train_batch_size=SEED_BATCH, gradient_accumulation_steps=STEP // SEED_BATCH,
-                learning_rate=case.recipe.learning_rate, weight_decay=case.recipe.weight_decay, max_grad_norm=case.recipe.clip,
-                report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, bf16=torch.cuda.is_available(),
-                gradient_checkpointing=case.recipe.checkpointing, dataloader_num_workers=0,
-            )  # fmt: skip
-            data = Texts(case, table, tokenizer, labels=True)
-            trainer = Trainer(networks.theirs, options, data_collator=collate, train_dataset=data)
-            trainer.remove_callback(PrinterCallback)
-            result = trainer.train()
-        return len(table) / result.metrics["train_runtime"], collate.token_count / len(table)
-
-    return run
-
-
 def our_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
     """Scoring by our loop, tokenisation included."""
 
@@ -349,120 +118,16 @@ def our_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
     return run
 
 
-def seed_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
-    """Scoring by `Trainer` on batches of 8 rows, padded to the longest."""
-    tokenizer = build.load_tokenizer(networks.folder)
-
-    def run() -> tuple[float, float]:
-        collate = Collate(tokenizer)
-        with tempfile.TemporaryDirectory() as folder:
-            options = TrainingArguments(folder, per_device_eval_batch_size=SEED_BATCH, report_to=[], disable_tqdm=True)
-            trainer = Trainer(networks.theirs, options, data_collator=collate)
-            start = time.perf_counter()
-            trainer.predict(Texts(case, table, tokenizer, labels=False))
-        wait(precision.device())
-        return len(table) / (time.perf_counter() - start), collate.token_count / len(table)
-
-    return run
-
-
-def sorted_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
-    """Scoring in batches of 64 sorted by length, evenly spaced ones of the whole case: few rows would not fill sorted batches."""
-    whole = encode(case, networks, case.table)
-    order = np.argsort(-whole.lengths, kind="stable")
-    batches = [order[first : first + 64] for first in range(0, len(order) - 63, 64)]
-    table = case.table.iloc[evenly(batches, max(len(table), 64))]
-
-    def run() -> tuple[float, float]:
-        start, token_count = time.perf_counter(), 0
-        encoding = encode(case, networks, table)
-        with torch.inference_mode():
-            for first in range(0, len(table), 64):
-                batch = packing.pad([row[0] for row in encoding.rows[first : first + 64]], networks.pad_id)
-                token_count += batch["input_ids"].numel()
-                batch = {name: value.to(precision.device()) for name, value in batch.items()}
-                networks.theirs.eval()(**batch).logits.cpu()
-        return len(table) / (time.perf_counter() - start), token_count / len(table)
-
-    return run
-
-
-def pairs_of(case: Case, table: pd.DataFrame) -> list[list[str]]:
-    """The two texts of each row: the query's field and the target's."""
-    records = table.to_dict("records")
-    return [[query_field(row["query"], row["query_en"]), target_field(row["target"], case.task)] for row in records]
-
-
-def cross_encoder(networks: Networks) -> Any:
-    """The rival's own class with the same weights, its embeddings frozen like ours; None where it is not installed."""
-    try:
-        from sentence_transformers import CrossEncoder
-    except ImportError as error:
-        print(f"no lines against crossencoder: {error}; pip install sentence-transformers datasets", file=sys.stderr)
-        return None
-    model = CrossEncoder(str(networks.folder), num_labels=1, device=str(precision.device()))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(".embeddings." not in name)
-    return model
-
-
-def cross_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run | None:
-    """Training by `CrossEncoder.fit`; None where it is not installed. Its tokens are not counted (NaN)."""
-    model = cross_encoder(networks)
-    if model is None:
-        return None
-    from sentence_transformers import InputExample
-    from torch.utils.data import DataLoader
-
-    pairs = zip(pairs_of(case, table), table["label"], strict=True)
-    examples = [InputExample(texts=pair, label=float(label)) for pair, label in pairs]
-
-    def run() -> tuple[float, float]:
-        start = time.perf_counter()
-        model.fit(DataLoader(examples, batch_size=STEP, shuffle=True), warmup_steps=0, show_progress_bar=False)
-        return len(table) / (time.perf_counter() - start), float("nan")
-
-    return run
-
-
-def cross_scoring(case: Case, networks: Networks, table: pd.DataFrame) -> Run | None:
-    """Scoring by `CrossEncoder.predict`; None where it is not installed. Its tokens are not counted (NaN)."""
-    model = cross_encoder(networks)
-    if model is None:
-        return None
-    pairs = pairs_of(case, table)
-
-    def run() -> tuple[float, float]:
-        start = time.perf_counter()
-        model.predict(pairs, show_progress_bar=False)
-        return len(table) / (time.perf_counter() - start), float("nan")
-
-    return run
-
-
 ENGINES = {"train": our_training, "score": our_scoring}
-RIVALS = {
-    ("train", "seed"): seed_training,
-    ("score", "seed"): seed_scoring,
-    ("score", "sorted64"): sorted_scoring,
-    ("train", "crossencoder"): cross_training,
-    ("score", "crossencoder"): cross_scoring,
-}
-
-
-# -- pairs -------------------------------------------------------------------------------------------------------------------
 
 
 def compare(
     case: Case, name: str, rows: int, repetitions: int, peak: float, rivals: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """One line for each rival, from runs in turn: ours, rival, ours, rival, ... On a GPU both run once before, to warm up.
-
-    `rows` is the number of timed rows, `peak` the device's speed in FLOP/s, `rivals` their names (none = all).
-    """
+    """One line for each of `rivals` (none = all) on about `rows` rows; `peak` is the device's speed in FLOP/s."""
     networks = open_networks(case.recipe, name == "train")
     work = linear_weights(networks.theirs) * (2 if name == "score" else 4 if case.recipe.tuning == "lora" else 6)
-    table = take(case, networks, name, rows * SHARE.get(case.name, 1))
+    table = timed_rows(case, networks, name, rows * SHARE.get(case.name, 1))
     ours = ENGINES[name](case, networks, table)
     for (kind, against), rival in RIVALS.items():
         eligible = ("seed", "crossencoder" if case.name == "encoder" else "sorted64")
@@ -472,6 +137,7 @@ def compare(
         if theirs is None:
             continue
         left, right = Timing(), Timing()
+        # In turn: ours, rival, ours, rival, ... On a GPU both run once before, to warm up.
         for number in range(repetitions + torch.cuda.is_available()):
             for timing, run in ((left, ours), (right, theirs)):
                 timing.take(run, keep=number >= torch.cuda.is_available())
@@ -519,7 +185,7 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
                 if row["case"] == f"{task}-sample":
                     axis.plot([16], [row["ratio"]], "D", color=colour)
                     axis.plot([16], [row["tokens_theirs"] / row["tokens_ours"]], "_", color=colour, ms=14)
-                    options = {"xytext": (-8, 6), "textcoords": "offset points", "ha": "right", "fontsize": 8}
+                    options = {"xytext": (-12, 6), "textcoords": "offset points", "ha": "right", "fontsize": 8}
                     axis.annotate(f"{task} sample", (16, row["ratio"]), **options)
         axis.axhline(1, color="grey", lw=0.8)
         axis.set_xscale("log", base=2)
@@ -554,7 +220,7 @@ def main() -> None:
         peak = measure_peak(precision.device(), torch.bfloat16 if gpu else torch.float32)
         print(f"{peak / 1e9:,.0f} GFLOP/s is the peak of plain matrix products")
         for decoder in LARGE_RECIPES if gpu else (DECODER,):
-            for case, name in itertools.product(cases(rows, arguments.only, decoder), ENGINES):
+            for case, name in itertools.product(select_cases(rows, arguments.only, decoder), ENGINES):
                 for line in compare(case, name, rows, repetitions, peak, arguments.against):
                     lines.append(line)
                     print(json.dumps(line), file=sys.__stdout__, flush=True)

@@ -3,7 +3,7 @@
     python benchmarks/plan.py [--quick]             seconds a training row, one JSON object a line
     python benchmarks/plan.py --memory NAME TOKENS  bytes planned, and the peak that was resident, one JSON object
 
-`ours` is the planned, `theirs` the measured figure: a ratio of 1 is a true plan. Run the first on an otherwise idle machine, as a plan
+`ours` is the planned, `theirs` the measured figure: a ratio of 1 is an exact plan. Run the first on an otherwise idle machine, as a plan
 knows nothing of other programs.
 """
 
@@ -81,7 +81,7 @@ def measure_time(name: str, repetitions: int) -> dict[str, object]:
 
 
 def resident(kind: str) -> int:
-    """Bytes that are resident (VmRSS), or were at the fullest moment (VmHWM); rusage would tell a larger parent's."""
+    """Bytes that are resident (VmRSS), or were at the fullest moment (VmHWM); rusage would include a larger parent's."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(line for line in status.splitlines() if line.startswith(kind)).split()[1])
 
@@ -101,6 +101,7 @@ def measure_memory(name: str, tokens: int) -> dict[str, object]:
 
 
 def main() -> None:
+    """The command: measure time, or memory with `--memory`, and print it."""
     parser = argparse.ArgumentParser(prog="python benchmarks/plan.py", description="Planned against measured figures.")
     parser.add_argument("--quick", action="store_true", help="two repetitions instead of five")
     parser.add_argument("--memory", nargs=2, metavar=("NAME", "TOKENS"), help="memory instead of time")

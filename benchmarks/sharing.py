@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cases import read_sample
 
 from utils.core.paths import ROOT
 from utils.core.recipe import Recipe, fingerprint
@@ -66,10 +67,7 @@ PAIRS = (  # comparisons (left, right); the difference is left minus right
 
 
 def answer(arm: Arm, seed: int, tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """`id, query, label, probability` of the test rows, from one training; stored and reused.
-
-    `tables` maps (split, task) -> rows.
-    """
+    """`id, query, label, probability` of the test rows from one training, stored and reused; `tables`: (split, task) -> rows."""
     recipe = arm.recipe(seed)
     path = ROOT / "runs" / "sharing" / f"{arm.name}-{seed}-{fingerprint(recipe, str(arm.answers))}.parquet"
     if path.exists():
@@ -116,8 +114,6 @@ def difference(left: list[pd.DataFrame], right: list[pd.DataFrame]) -> tuple[flo
 
 def read_tables() -> dict[tuple[str, str], pd.DataFrame]:
     """Training rows and labelled test rows of the embedded sample, cleaned and translated as in the pipeline."""
-    from packing import read_sample
-
     folder, _ = open_folder("", LAPTOP.sample_rows)
     tables = read_sample(("train", "test"))
     for (split, task), table in tables.items():

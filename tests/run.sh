@@ -9,4 +9,4 @@ for argument in "$@"; do
 done
 ./run_all.sh --setup
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
-exec .venv/bin/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder "${select[@]}" ${arguments[@]+"${arguments[@]}"}
+exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "${select[@]}" ${arguments[@]+"${arguments[@]}"}

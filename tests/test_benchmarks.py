@@ -1,6 +1,6 @@
-"""The benchmark prints what it promises, and its network of the large shape is a true one in small."""
+"""The packing benchmark: its printed lines, unknown cases, the choice of batches, and the large network in a small shape."""
 
-import importlib.util
+import importlib
 import json
 from types import ModuleType
 
@@ -11,18 +11,19 @@ import torch
 from utils.core.paths import ROOT
 from utils.training import tries
 
+COMMAND = ROOT / "benchmarks" / "packing.py"  # the copy of the project has no benchmarks
 
-@pytest.fixture(scope="module")
-def runtime() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_packing", ROOT / "benchmarks" / "packing.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+
+@pytest.fixture
+def cases(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark's module of this name, imported as the command imports it."""
+    monkeypatch.syspath_prepend(COMMAND.parent)
+    return importlib.import_module("cases")
 
 
 @pytest.mark.long
 def test_lines_hold_what_others_rely_on(shell) -> None:
-    done = shell("python", "benchmarks/packing.py", "--quick", "--only", "QC-K8")
+    done = shell("python", COMMAND, "--quick", "--only", "QC-K8")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(line["name"], line["against"]) for line in lines] == [
@@ -40,17 +41,17 @@ def test_lines_hold_what_others_rely_on(shell) -> None:
 
 
 def test_an_unknown_case_is_refused(shell) -> None:
-    done = shell("python", "benchmarks/packing.py", "--only", "QC-K3")
+    done = shell("python", COMMAND, "--only", "QC-K3")
     assert done.returncode != 0 and "QC-K3" in done.stderr and "QC-K8" in done.stderr
 
 
 @pytest.mark.parametrize("quantisation", ["none", "nf4"])
-def test_a_network_of_a_shape_reads_packs(runtime: ModuleType, gemma, quantisation: str) -> None:
+def test_a_network_of_a_shape_reads_packs(cases: ModuleType, gemma, quantisation: str) -> None:
     shape = {
         "vocab_size": 40, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 2, "head_dim": 32, "sliding_window": 8,
     }  # fmt: skip
-    network = runtime.large_network(shape, runtime.DECODER.with_(quantisation=quantisation), gemma)
+    network = cases.large_network(shape, cases.DECODER.with_(quantisation=quantisation), gemma)
     linear = type(network.model.layers[0].mlp.up_proj).__name__
     assert linear == ("Linear4bit" if quantisation == "nf4" else "Linear")
     rows = [(1, 2, 3), (1, 2, 4, 5)]
@@ -60,7 +61,7 @@ def test_a_network_of_a_shape_reads_packs(runtime: ModuleType, gemma, quantisati
     assert trie.dtype == torch.bfloat16 and (trie - alone).abs().max() < 0.05 * (1 + alone.abs().max())
 
 
-def test_batches_are_taken_evenly(runtime: ModuleType) -> None:
+def test_batches_are_taken_evenly(cases: ModuleType) -> None:
     batches = [np.full(4, number) for number in range(100)]
-    assert runtime.evenly(batches, 4).tolist() == [50] * 4
-    assert sorted(set(runtime.evenly(batches, 40).tolist())) == list(range(5, 100, 10))
+    assert cases.evenly(batches, 4).tolist() == [50] * 4
+    assert sorted(set(cases.evenly(batches, 40).tolist())) == list(range(5, 100, 10))

@@ -1,4 +1,4 @@
-"""The submission: byte for byte the test file's texts, and a check that finds what is wrong."""
+"""The submission: byte for byte the test file's texts, and a check that reports every difference."""
 
 import json
 import zipfile
@@ -40,7 +40,7 @@ def test_what_is_written_passes_the_check_and_says_what_was_answered(tmp_path: P
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     answers = write_test_file(tmp_path, [("áo", "Shirt", 1), (None, "", 0), ("x", None, 1)])
     submit.write_submission({"QI": answers}, tmp_path, tmp_path / "out")
     return tmp_path
@@ -56,7 +56,7 @@ def edit(path: Path, change: dict[str, object], line: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"prediction": 2}, "submit_QI.txt:2: prediction is 2, not 0 or 1"),
         ({"prediction": True}, "submit_QI.txt:2: prediction is true"),
@@ -70,45 +70,45 @@ def edit(path: Path, change: dict[str, object], line: int = 1) -> None:
         ({"extra": 1}, "submit_QI.txt:2: keys must be"),
     ],
 )
-def test_the_check_finds_a_wrong_line(written: Path, change: dict[str, object], told: str) -> None:
-    edit(written / "out" / "submit_QI.txt", change)
-    assert any(problem.startswith(told) for problem in submit.check_submission(written / "out", written))
+def test_the_check_reports_a_wrong_line(folder: Path, change: dict[str, object], expected: str) -> None:
+    edit(folder / "out" / "submit_QI.txt", change)
+    assert any(problem.startswith(expected) for problem in submit.check_submission(folder / "out", folder))
 
 
-def test_the_check_finds_missing_doubled_and_swapped_lines(written: Path) -> None:
-    path = written / "out" / "submit_QI.txt"
+def test_the_check_reports_missing_doubled_and_swapped_lines(folder: Path) -> None:
+    path = folder / "out" / "submit_QI.txt"
     first, second, third, end = path.read_text("utf-8").split("\n")
     for lines in ([first, second, end], [first, second, third, third, end], [second, first, third, end]):
         path.write_bytes("\n".join(lines).encode())
-        assert submit.check_submission(written / "out", written)
+        assert submit.check_submission(folder / "out", folder)
 
 
-def test_the_check_finds_a_wrong_archive(written: Path) -> None:
-    archive = written / "out" / "submit.zip"
+def test_the_check_reports_a_wrong_archive(folder: Path) -> None:
+    archive = folder / "out" / "submit.zip"
     good = archive.read_bytes()
     archive.write_bytes(b"no zip")
-    assert submit.check_submission(written / "out", written) == ["submit.zip: is no zip archive"]
-    with zipfile.ZipFile(archive, "w") as opened:
-        opened.writestr("folder/submit_QI.txt", "")
-    assert "must hold ['submit_QI.txt'] at its root" in submit.check_submission(written / "out", written)[0]
+    assert submit.check_submission(folder / "out", folder) == ["submit.zip: is no zip archive"]
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("folder/submit_QI.txt", "")
+    assert "must hold ['submit_QI.txt'] at its root" in submit.check_submission(folder / "out", folder)[0]
     archive.write_bytes(good)
-    edit(written / "out" / "submit_QI.txt", {"prediction": 1})
-    assert submit.check_submission(written / "out", written) == [
+    edit(folder / "out" / "submit_QI.txt", {"prediction": 1})
+    assert submit.check_submission(folder / "out", folder) == [
         "submit.zip: its submit_QI.txt differs from the file beside it"
     ]
 
 
-def test_the_same_answers_give_the_same_bytes(written: Path) -> None:
-    before = (written / "out" / "submit.zip").read_bytes()
+def test_the_same_answers_give_the_same_bytes(folder: Path) -> None:
+    before = (folder / "out" / "submit.zip").read_bytes()
     answers = pd.DataFrame({"id": [898, 899, 900], "prediction": [1, 0, 1]})
-    submit.write_submission({"QI": answers}, written, written / "out")
-    assert (written / "out" / "submit.zip").read_bytes() == before
+    submit.write_submission({"QI": answers}, folder, folder / "out")
+    assert (folder / "out" / "submit.zip").read_bytes() == before
 
 
-def test_a_row_without_an_answer_is_refused(written: Path) -> None:
+def test_a_row_without_an_answer_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="1 test rows have no answer, the first is id 898"):
         submit.write_submission(
-            {"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, written, written / "out"
+            {"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, folder, folder / "out"
         )
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from utils.data import folds, taxonomy
@@ -25,7 +25,7 @@ def table_of(rows: list[tuple[int, str, int, int]]) -> pd.DataFrame:
     return pd.DataFrame({**columns, "label": [row[3] for row in rows]})
 
 
-def dealt(table: pd.DataFrame, task: str) -> pd.DataFrame:
+def assign_folds(table: pd.DataFrame, task: str) -> pd.DataFrame:
     tree = taxonomy.parse(table["target"])
     return join_folds(table, folds.make_folds(table, task, tree, 2, 3, seed=1))
 
@@ -40,9 +40,8 @@ def test_no_scheme_but_the_reports_shares_a_query(
     rows: list[tuple[int, str, int, int]], task: str, scheme: str
 ) -> None:
     table = table_of(rows)
-    if not groups_enough(table):
-        return
-    joined = dealt(table, task)
+    assume(groups_enough(table))
+    joined = assign_folds(table, task)
     for fold in folds.fold_numbers(joined, scheme):
         train, validation = folds.split(joined, scheme, fold)
         assert not set(train["id"]) & set(validation["id"])
@@ -56,36 +55,35 @@ def test_no_scheme_but_the_reports_shares_a_query(
 
 @settings(max_examples=25)
 @given(ROWS, st.sampled_from(["QC", "QI"]))
-def test_every_row_is_judged_once(rows: list[tuple[int, str, int, int]], task: str) -> None:
+def test_every_row_is_a_validation_row_once(rows: list[tuple[int, str, int, int]], task: str) -> None:
     table = table_of(rows)
-    if not groups_enough(table):
-        return
-    joined = dealt(table, task)
-    judged = [
+    assume(groups_enough(table))
+    joined = assign_folds(table, task)
+    validation_ids = [
         number
         for fold in folds.fold_numbers(joined, "strict")
         for number in folds.split(joined, "strict", fold)[1]["id"]
     ]
-    assert sorted(judged) == sorted(table["id"])
+    assert sorted(validation_ids) == sorted(table["id"])
 
 
-def test_the_leak_report_sees_a_planted_leak() -> None:
+def test_the_leak_report_counts_a_planted_leak() -> None:
     table = table_of([(number % 10, "en", number, number % 2) for number in range(40)])
-    joined = dealt(table, "QC").assign(fold=[number % 3 for number in range(40)])
-    assert all(found["shared_queries"] > 0 for found in folds.find_leaks(joined, "report"))
-    assert all(found["shared_queries"] == 0 for found in folds.find_leaks(joined, "strict"))
+    joined = assign_folds(table, "QC").assign(fold=[number % 3 for number in range(40)])
+    assert all(leak["shared_queries"] > 0 for leak in folds.find_leaks(joined, "report"))
+    assert all(leak["shared_queries"] == 0 for leak in folds.find_leaks(joined, "strict"))
 
 
 def test_folds_are_balanced_and_the_same_for_the_same_seed() -> None:
     table = table_of([(number // 2, ["en", "es", "ja"][number % 3], number % 40, number % 2) for number in range(600)])
-    joined = dealt(table, "QI")
-    assert joined.equals(dealt(table, "QI"))
-    for found in folds.find_leaks(joined, "strict"):
-        assert found["label_drift"] < 0.05 and found["language_drift"] < 0.05
-        assert 150 < found["validation_rows"] < 250
+    joined = assign_folds(table, "QI")
+    assert joined.equals(assign_folds(table, "QI"))
+    for leak in folds.find_leaks(joined, "strict"):
+        assert leak["label_drift"] < 0.05 and leak["language_drift"] < 0.05
+        assert 150 < leak["validation_rows"] < 250
 
 
-def test_stage_one_of_tapt_never_sees_a_judged_query() -> None:
+def test_auxiliary_rows_with_a_validation_query_are_left_out() -> None:
     auxiliary = pd.DataFrame({"query": ["a", "b", "c"], "id": [1, 2, 3]})
     validation = pd.DataFrame({"query": ["b", "x"]})
     assert folds.without_queries(auxiliary, validation)["id"].tolist() == [1, 3]
@@ -94,4 +92,4 @@ def test_stage_one_of_tapt_never_sees_a_judged_query() -> None:
 def test_too_few_groups_are_refused() -> None:
     table = table_of([(number, "en", 0, number % 2) for number in range(30)])
     with pytest.raises(ValueError, match="1 groups cannot be split into 3 folds"):
-        dealt(table, "QC")
+        assign_folds(table, "QC")

@@ -35,7 +35,7 @@ def write(folder: Path, name: str, rows: list[dict[str, object]] | bytes) -> Pat
 
 
 def folder_with(folder: Path, train: list[dict[str, object]] | bytes) -> Path:
-    """A data folder whose training file is the given one, the rest in order."""
+    """A data folder with this training file and a good test file."""
     write(folder, "train_QC.txt", train)
     write(folder, "test_QC.txt", [row(number, label="DROP") for number in range(10)])
     return folder

@@ -37,9 +37,6 @@ def shifted_member() -> tuple[pd.DataFrame, pd.Series]:
     return rows.assign(probability=low), queries
 
 
-# -- folds -----------------------------------------------------------------------------------------------------------
-
-
 # -- weights and combination -----------------------------------------------------------------------------------------
 
 

@@ -12,31 +12,31 @@ CASES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=1, m
 
 
 @given(CASES)
-def test_best_threshold_beats_every_other_cut(rows: list[tuple[int, int]]) -> None:
+def test_no_other_threshold_beats_the_best_one(rows: list[tuple[int, int]]) -> None:
     label = np.array([row[0] for row in rows])
     probability = np.array([row[1] for row in rows]) / 20
     threshold, best = metrics.best_threshold(label, probability)
     assert best == pytest.approx(f1_score(label, probability >= threshold, zero_division=0.0))
-    for cut in [*probability, -1, 2]:
-        assert best >= f1_score(label, probability >= cut, zero_division=0.0) - 1e-12
+    for other in [*probability, -1, 2]:
+        assert best >= f1_score(label, probability >= other, zero_division=0.0) - 1e-12
 
 
 @given(CASES)
 def test_calibration_keeps_the_order(rows: list[tuple[int, int]]) -> None:
     label = np.array([row[0] for row in rows])
     probability = np.array([row[1] for row in rows]) / 20
-    stated = metrics.calibrate(probability, metrics.fit_calibration(label, probability))
+    calibrated = metrics.calibrate(probability, metrics.fit_calibration(label, probability))
     order = np.argsort(probability, kind="stable")
-    assert (np.diff(stated[order]) >= -1e-12).all() and ((stated >= 0) & (stated <= 1)).all()
+    assert (np.diff(calibrated[order]) >= -1e-12).all() and ((calibrated >= 0) & (calibrated <= 1)).all()
 
 
-def test_calibration_mends_overconfidence() -> None:
+def test_calibration_repairs_overconfidence() -> None:
     rng = np.random.default_rng(0)
     truth = rng.uniform(0.05, 0.95, 4000)
     label = rng.random(4000) < truth
-    loud = metrics.calibrate(truth, (3.0, 0.0))
-    mended = metrics.calibrate(loud, metrics.fit_calibration(label, loud))
-    assert np.abs(mended - truth).mean() < 0.02 < np.abs(loud - truth).mean()
+    overconfident = metrics.calibrate(truth, (3.0, 0.0))
+    repaired = metrics.calibrate(overconfident, metrics.fit_calibration(label, overconfident))
+    assert np.abs(repaired - truth).mean() < 0.02 < np.abs(overconfident - truth).mean()
 
 
 def test_constant_f1_is_what_answering_yes_scores() -> None:

@@ -1,4 +1,4 @@
-"""What a figure shows is what the table says."""
+"""A figure shows the numbers of its table."""
 
 import numpy as np
 import pandas as pd

@@ -70,7 +70,7 @@ def test_tfidf_separates_rows_by_the_words_of_the_target() -> None:
 def test_tfidf_reads_the_english_query_only_with_translation() -> None:
     train, test = toy(200, 1), toy(200, 2)
     for number, table in enumerate((train, test)):
-        table["label"] = (table["query_en"].str.len() > 4).astype(int)  # only the English query tells it
+        table["label"] = (table["query_en"].str.len() > 4).astype(int)  # only the English query determines it
         table["query"], table["target"] = [f"code {number}x{row}" for row in range(200)], "home"
     (with_english,) = baselines.tfidf(train, [test], translation=True, seed=3)
     (without,) = baselines.tfidf(train, [test], translation=False, seed=3)

@@ -1,4 +1,4 @@
-"""The zoo's lines are true, and a line is all that a new model needs."""
+"""The entries of the model zoo are true, and an entry is all that a new model needs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ SHAPED = [name for name, model in ZOO.items() if model.shape]
 
 
 @pytest.mark.parametrize("name", SHAPED)
-def test_shapes_have_the_parameters_that_the_hub_tells(name: str) -> None:
+def test_shapes_have_the_parameter_counts_of_the_hub(name: str) -> None:
     from transformers import AutoModel, AutoModelForCausalLM
 
     config = shapes.config(name)
@@ -39,12 +39,12 @@ def test_a_tiny_network_keeps_class_and_ratios(name: str) -> None:
     assert small.vocab_size == true.vocab_size
 
 
-def test_the_licence_tells_whether_the_hub_asks_for_it() -> None:
+def test_gated_models_are_those_with_the_gemma_licence() -> None:
     assert {name for name, model in ZOO.items() if model.gated} == {"gemma-3-270m", "gemma-2-9b", "gemma-3-12b"}
 
 
-def test_a_new_model_is_one_line(tiny_gemma: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line without a shape: the config of its weights is read. It is then a candidate, loads, and is planned for."""
+def test_a_new_model_is_one_entry(tiny_gemma: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry without a shape: the config of its weights is read. It is then a candidate, loads, and is planned for."""
     monkeypatch.setitem(zoo.ZOO, "my-model", Model("gemma", "me/my-model", "MIT", targets=DECODER, precision="float32"))
     (tiny_gemma / "my-model").symlink_to(tiny_gemma / "gemma-3-270m")
     recipe = from_zoo("my-model", GEMMA)

@@ -1,4 +1,4 @@
-"""Real pretrained weights from packages: they are what they claim, and what is missing is said clearly."""
+"""Real pretrained weights from packages: they are what they claim, and errors name what is missing."""
 
 from pathlib import Path
 
@@ -29,9 +29,9 @@ def test_e5_puts_translations_next_to_each_other(e5: Path) -> None:
     english = sorted({target for _, target in PAIRS})
     rows = [(query, query, target) for query, _ in PAIRS for target in english]
     table = pd.DataFrame(rows, columns=["query", "query_en", "target"])
-    found = cosines(model, table, build.load_tokenizer(e5))[:, 0].reshape(len(PAIRS), len(english))
-    found -= found.mean(0)  # short texts such as "smartphone" lie near everything
-    assert [english[column] for column in found.argmax(1)] == [target for _, target in PAIRS]
+    similarity = cosines(model, table, build.load_tokenizer(e5))[:, 0].reshape(len(PAIRS), len(english))
+    similarity -= similarity.mean(0)  # short texts such as "smartphone" lie near everything
+    assert [english[column] for column in similarity.argmax(1)] == [target for _, target in PAIRS]
 
 
 def test_e5_is_the_stock_class_with_every_tensor_in_place(e5: Path) -> None:
@@ -40,12 +40,12 @@ def test_e5_is_the_stock_class_with_every_tensor_in_place(e5: Path) -> None:
 
     assert AutoConfig.from_pretrained(e5).architectures == ["BertModel"]
     with torch.device("meta"):
-        wanted = {
+        shapes_of_class = {
             name: value.shape
             for name, value in BertModel(AutoConfig.from_pretrained(e5), add_pooling_layer=False).state_dict().items()
         }
     with safe_open(e5 / "model.safetensors", "pt") as file:
-        assert {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()} == wanted  # noqa: SIM118
+        assert {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()} == shapes_of_class  # noqa: SIM118
 
 
 def test_gemma_is_the_true_architecture_and_generates_sense(gemma: Path) -> None:
@@ -58,8 +58,8 @@ def test_gemma_is_the_true_architecture_and_generates_sense(gemma: Path) -> None
     }
     tokenizer = build.load_tokenizer(gemma)
     inputs = tokenizer('Das Wort für "shoes" auf Deutsch ist "', return_tensors="pt")
-    made = tokenizer.decode(model.generate(**inputs, max_new_tokens=4, do_sample=False)[0])
-    assert "schuhe" in made.lower()
+    text = tokenizer.decode(model.generate(**inputs, max_new_tokens=4, do_sample=False)[0])
+    assert "schuhe" in text.lower()
 
 
 def test_both_are_within_the_rule_and_larger_ones_are_refused(e5: Path, gemma: Path) -> None:
@@ -107,7 +107,7 @@ def test_of_a_multimodal_checkpoint_the_text_model_alone_is_read_and_adapted(gem
         assert len(names) == 2 * 2 * 7 + 1 and not [name for name in names if "vision" in name]
 
 
-def test_lora_leaves_other_towers_as_they_are() -> None:
+def test_lora_adapts_only_the_text_model_of_a_multimodal_network() -> None:
     from transformers import Gemma3Config, Gemma3ForSequenceClassification
 
     config = Gemma3Config(text_config=shapes.tiny("gemma-3-12b").to_dict(), vision_config=tiny.EYE.to_dict())
@@ -117,7 +117,7 @@ def test_lora_leaves_other_towers_as_they_are() -> None:
     assert len(names) == 2 * 2 * 7 + 1 and all("language_model" in name or "score" in name for name in names)
 
 
-def test_a_given_folder_comes_first(tmp_path: Path) -> None:
+def test_a_named_folder_comes_first(tmp_path: Path) -> None:
     folder = tmp_path / "gemma-3-12b-pt"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -145,13 +145,13 @@ def test_a_model_over_the_rule_is_refused_from_its_config_before_any_download(
     Qwen3Config(
         hidden_size=6144, intermediate_size=20480, num_hidden_layers=48, num_attention_heads=48
     ).save_pretrained(tmp_path)
-    asked: list[list[str]] = []
+    requests: list[list[str]] = []
 
-    def snapshot(hub: str, offline: bool, wanted: list[str]) -> Path | None:
-        asked.append(wanted)
+    def snapshot(hub: str, offline: bool, patterns: list[str]) -> Path | None:
+        requests.append(patterns)
         return None if offline else tmp_path
 
     monkeypatch.setattr(weights, "_from_hub", snapshot)
     with pytest.raises(WeightsError, match=r"the rule allows 15 B"):
         weights.resolve("qwen3-14b", offline=False)
-    assert asked == [weights.FILES, ["config.json"]]
+    assert requests == [weights.FILES, ["config.json"]]

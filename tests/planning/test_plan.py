@@ -41,8 +41,8 @@ def test_planned_memory_is_near_the_measured(name: str, tokens: int) -> None:
     """Freed blocks go back to the system at once, so that what is resident is what is alive."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "benchmarks" / "plan.py"), "--memory", name, str(tokens)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    memory = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    memory = json.loads(process.stdout.splitlines()[-1])
     assert 0.85 < memory["planned"] / memory["measured"] < 1.15, memory
 
 
@@ -58,7 +58,7 @@ def test_more_of_anything_costs_more() -> None:
     assert sharded.weights < 0.4 * base.weights and sharded.optimizer < base.optimizer
 
 
-def test_what_does_not_fit_names_the_knob(small: Path) -> None:
+def test_a_misfit_names_the_settings_to_change(small: Path) -> None:
     texts = sampling.read_texts(small)
     device = devices.Device("t4-16gb", 16e9, 65e12)
     large = next(recipe for recipe in A100.recipes("QC") if recipe.name == "gemma-3-12b")
@@ -67,7 +67,7 @@ def test_what_does_not_fit_names_the_knob(small: Path) -> None:
     assert planner.misfit(large.with_(quantisation="nf4"), 512, 60) == ""
 
 
-def test_devices_are_found_by_name() -> None:
+def test_devices_are_opened_by_name() -> None:
     device, why = devices.open_device("4xa100-80gb")
     assert (device.count, device.memory, why) == (4, 80e9, "named with --gpu")
     with pytest.raises(DeviceError, match="use one of a100-80gb"):
@@ -102,7 +102,7 @@ def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
 
 @pytest.fixture
 def arguments(small: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Of an a100 run with everything in place but what a test takes away."""
+    """The arguments of an a100 run whose data and weights are all there."""
     monkeypatch.setattr(paths, "ROOT", project)
     monkeypatch.setattr(tiny, "REHEARSAL", project / "data" / "generated" / "rehearsal")
     models = tiny.make_models(profiles.load("a100", "profile.candidates=gemma-3-12b").models)
@@ -111,9 +111,9 @@ def arguments(small: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> li
 
 
 def test_a_gpu_too_small_is_refused_before_anything_runs(arguments: list[str], shell: Shell) -> None:
-    done = shell("python", "-m", "utils.pipeline", *arguments, "--gpu", "t4-16gb")
-    assert done.returncode == 2 and "01_eda" not in done.stdout
-    assert "does not fit:" in done.stdout and "set quantisation='nf4', zero_stage=2" in done.stdout
+    process = shell("python", "-m", "utils.pipeline", *arguments, "--gpu", "t4-16gb")
+    assert process.returncode == 2 and "01_eda" not in process.stdout
+    assert "does not fit:" in process.stdout and "set quantisation='nf4', zero_stage=2" in process.stdout
     assert not Run("test-refused").root.exists()
 
 
@@ -127,6 +127,6 @@ def test_a_full_disk_is_refused_before_anything_runs(
 
 
 def test_networks_that_cannot_be_had_are_refused_with_the_command_that_gets_them(small: Path, shell: Shell) -> None:
-    done = shell("python", "-m", "utils.pipeline", "--profile", "a100", "--candidates", "gemma-3-12b", "--data", small)
-    assert done.returncode == 2 and "run: hf auth login && hf download google/gemma-3-12b-pt" in done.stderr
-    assert "01_eda" not in done.stdout
+    process = shell("python", "-m", "utils.pipeline", "--profile", "a100", "--candidates", "gemma-3-12b", "--data", small)
+    assert process.returncode == 2 and "run: hf auth login && hf download google/gemma-3-12b-pt" in process.stderr
+    assert "01_eda" not in process.stdout

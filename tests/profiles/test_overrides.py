@@ -56,8 +56,8 @@ def test_what_is_set_by_hand_is_not_changed_by_the_task(field: str) -> None:
     values = {"seed": 7, "query_first": True, "zero_stage": 3, "max_length": 50, "rows": 33}
     profile = profiles.load("laptop", f"gemma-3-270m.{field}={values[field]}")
     for task in TASKS:
-        found = next(recipe for recipe in profile.recipes(task) if recipe.name == "gemma-3-270m")
-        assert getattr(found, field) == values[field]
+        candidate = next(recipe for recipe in profile.recipes(task) if recipe.name == "gemma-3-270m")
+        assert getattr(candidate, field) == values[field]
 
 
 def test_finals_and_the_profile_can_be_set() -> None:

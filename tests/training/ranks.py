@@ -83,10 +83,10 @@ def main(mode: str, folder: Path) -> None:
     for packs in batches():
         own = packs[rank::world]
         own += [packs[0] | {"weights": torch.zeros_like(packs[0]["weights"])}] * (-(-len(packs) // world) - len(own))
-        for place, batch in enumerate(own):
+        for number, batch in enumerate(own):
             loss = engine(**batch).loss * world  # engines average over ranks
             if optimizer is None:
-                engine.set_gradient_accumulation_boundary(place + 1 == len(own))
+                engine.set_gradient_accumulation_boundary(number + 1 == len(own))
                 engine.backward(loss, scale_wrt_gas=False)
             else:
                 loss.backward()
@@ -95,16 +95,16 @@ def main(mode: str, folder: Path) -> None:
         else:
             optimizer.step()
             optimizer.zero_grad()
-    found = {}
+    tensors = {}
     for name, value in model.named_parameters():
         if value.requires_grad:
             if optimizer is None:
                 from deepspeed.utils import safe_get_full_fp32_param
 
                 value = safe_get_full_fp32_param(value).view(getattr(value, "ds_shape", value.shape))
-            found[name] = value.detach().clone().contiguous()
+            tensors[name] = value.detach().clone().contiguous()
     if rank == 0:
-        save_file(found, folder / f"{mode}.safetensors")
+        save_file(tensors, folder / f"{mode}.safetensors")
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()

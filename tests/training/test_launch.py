@@ -45,41 +45,41 @@ def rows(count: int, first: int) -> pd.DataFrame:
 TRAIN, VALIDATION = rows(61, 100), rows(21, 900)  # no multiples of two: a rank has a turn without work
 
 
-def train(recipe: Recipe, place: Path, models: Path, topology: Topology, seconds: float = 120.0) -> np.ndarray:
+def train(recipe: Recipe, folder: Path, models: Path, topology: Topology, seconds: float = 120.0) -> np.ndarray:
     runtime = Runtime(models, True, "none", topology, seconds)
-    job = Job(recipe, "QC", TRAIN, None, {"oof": VALIDATION}, place, "tiny", "tag")
-    answers, stats = fit_anywhere(job, runtime)
-    assert stats["train_rows_per_s"] > 0 and answers["oof"].shape == (len(VALIDATION),)
-    return answers["oof"]
+    job = Job(recipe, "QC", TRAIN, None, {"oof": VALIDATION}, folder, "tiny", "tag")
+    probabilities, stats = fit_anywhere(job, runtime)
+    assert stats["train_rows_per_s"] > 0 and probabilities["oof"].shape == (len(VALIDATION),)
+    return probabilities["oof"]
 
 
 @pytest.fixture(scope="module")
 def alone(tiny_gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, pd.DataFrame]:
-    place = tmp_path_factory.mktemp("alone")
-    return train(RECIPE, place, tiny_gemma, Topology()), read_table(place / "log.parquet")
+    folder = tmp_path_factory.mktemp("alone")
+    return train(RECIPE, folder, tiny_gemma, Topology()), read_table(folder / "log.parquet")
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
 def test_two_processes_end_where_one_does(
     stage: int, alone: tuple[np.ndarray, pd.DataFrame], tiny_gemma: Path, tmp_path: Path
 ) -> None:
-    found = train(RECIPE.with_(zero_stage=stage), tmp_path, tiny_gemma, TWO)
-    answers, log = alone
-    assert np.abs(found - answers).max() < 1e-3
+    probabilities = train(RECIPE.with_(zero_stage=stage), tmp_path, tiny_gemma, TWO)
+    expected, log = alone
+    assert np.abs(probabilities - expected).max() < 1e-3
     assert np.abs(read_table(tmp_path / "log.parquet")["loss"] - log["loss"]).max() < 1e-3
-    told = json.loads((tmp_path / fit.ENGINE).read_text())
-    assert told["engine"] == ("DeepSpeedEngine" if stage else "plain")
-    assert (told["zero_stage"], told["world_size"], len(told["epochs"])) == (stage, 2, 2)
-    one, other = map(set, told["ids_by_rank"])
+    engine = json.loads((tmp_path / fit.ENGINE).read_text())
+    assert engine["engine"] == ("DeepSpeedEngine" if stage else "plain")
+    assert (engine["zero_stage"], engine["world_size"], len(engine["epochs"])) == (stage, 2, 2)
+    one, other = map(set, engine["ids_by_rank"])
     assert one and other and not one & other and one | other == set(TRAIN["id"])
-    assert all(epoch["each_row_once"] for epoch in told["epochs"])
+    assert all(epoch["each_row_once"] for epoch in engine["epochs"])
     assert not (tmp_path / jobs.JOB).exists()
 
 
-def test_half_precision_with_weights_dealt_out(tiny_gemma: Path, tmp_path: Path) -> None:
+def test_half_precision_with_sharded_weights(tiny_gemma: Path, tmp_path: Path) -> None:
     recipe = RECIPE.with_(zero_stage=3, precision="bfloat16")
-    found = train(recipe, tmp_path, tiny_gemma, TWO)
-    assert np.isfinite(found).all()
+    probabilities = train(recipe, tmp_path, tiny_gemma, TWO)
+    assert np.isfinite(probabilities).all()
     assert json.loads((tmp_path / fit.ENGINE).read_text())["config"]["bf16"]["enabled"]
 
 
@@ -90,36 +90,36 @@ def test_a_killed_rank_is_named_and_the_next_call_ends_as_an_undisturbed_one(
 ) -> None:
     recipe = RECIPE.with_(zero_stage=stage, epochs=8.0, checkpointing=False)
     whole = train(recipe, tmp_path / "whole", tiny_gemma, TWO)
-    place, failure = tmp_path / "broken", []
+    folder, failures = tmp_path / "broken", []
 
     def start() -> None:
         try:
-            train(recipe, place, tiny_gemma, TWO, 0.0)
+            train(recipe, folder, tiny_gemma, TWO, 0.0)
         except LaunchError as error:
-            failure.append(str(error))
+            failures.append(str(error))
 
     running = threading.Thread(target=start)
     running.start()
-    while not (place / "checkpoint.safetensors").exists() and running.is_alive():
+    while not (folder / "checkpoint.safetensors").exists() and running.is_alive():
         time.sleep(0.05)
     workers = subprocess.run(
-        ["pgrep", "-f", f"utils.experiment.worker {place}"], capture_output=True, text=True
+        ["pgrep", "-f", f"utils.experiment.worker {folder}"], capture_output=True, text=True
     ).stdout.split()
-    assert len(workers) == 2, failure
+    assert len(workers) == 2, failures
     os.kill(int(workers[1]), signal.SIGKILL)
     running.join(PATIENCE)
     assert not running.is_alive()
-    assert failure and "was killed (SIGKILL)" in failure[0] and "rank " in failure[0]
-    assert not (place / "oof.parquet").exists() and (place / "checkpoint.safetensors").exists()
-    shutil.copytree(place, tmp_path / "one")
-    assert np.array_equal(train(recipe, place, tiny_gemma, TWO), whole)
+    assert failures and "was killed (SIGKILL)" in failures[0] and "rank " in failures[0]
+    assert not (folder / "oof.parquet").exists() and (folder / "checkpoint.safetensors").exists()
+    shutil.copytree(folder, tmp_path / "one")
+    assert np.array_equal(train(recipe, folder, tiny_gemma, TWO), whole)
     assert np.abs(train(recipe, tmp_path / "one", tiny_gemma, Topology(ranks=1)) - whole).max() < 1e-3
-    told = json.loads((tmp_path / "one" / fit.ENGINE).read_text())
-    assert told["world_size"] == 1 and all(epoch["each_row_once"] for epoch in told["epochs"])
-    assert sum(map(len, told["ids_by_rank"])) == len(TRAIN)
+    engine = json.loads((tmp_path / "one" / fit.ENGINE).read_text())
+    assert engine["world_size"] == 1 and all(epoch["each_row_once"] for epoch in engine["epochs"])
+    assert sum(map(len, engine["ids_by_rank"])) == len(TRAIN)
 
 
-def test_the_error_of_the_rank_that_failed_is_told(tiny_gemma: Path, tmp_path: Path) -> None:
+def test_the_error_of_the_failed_rank_is_reported(tiny_gemma: Path, tmp_path: Path) -> None:
     recipe = RECIPE.with_(zero_stage=2, learning_rate=float("inf"), clip=1e9)
     with pytest.raises(
         LaunchError, match=r"rank \d on .*: ValueError: tiny: the loss is nan in step 2; lower learning_rate"
@@ -133,7 +133,7 @@ def test_what_no_engine_can_train_is_refused_before_it_starts(tiny_gemma: Path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_places_are_read_from_parameters() -> None:
+def test_topologies_are_read_from_parameters() -> None:
     assert open_topology(1, "", "ssh").single and not open_topology(2, "", "ssh").single
     assert open_topology(1, "a, b", "ssh").hosts == ("a", "b") and not open_topology(1, "a,b", "ssh").single
 
@@ -155,7 +155,7 @@ def machines() -> Iterator[tuple[str, str]]:
             for device in ("lo", "eth0"):
                 ip("-n", name, "link", "set", device, "up")
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no network namespaces may be made here: {getattr(error, 'stderr', error)}")
+        pytest.skip(f"no network namespaces can be created here: {getattr(error, 'stderr', error)}")
     else:
         yield one, other
     finally:
@@ -184,10 +184,10 @@ def test_two_machines_train_together(
         f"{SUBNET}.2",
     ]
     inside = ["ip", "netns", "exec", machines[0], "env", "GLOO_SOCKET_IFNAME=eth0"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*inside, *script], cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads((tmp_path / fit.ENGINE).read_text())
-    assert (told["world_size"], told["zero_stage"]) == (2, 2) and all(told["ids_by_rank"])
-    assert np.abs(np.loadtxt(tmp_path / "answers.txt") - alone[0]).max() < 1e-3
+    assert process.returncode == 0, process.stderr[-3000:]
+    engine = json.loads((tmp_path / fit.ENGINE).read_text())
+    assert (engine["world_size"], engine["zero_stage"]) == (2, 2) and all(engine["ids_by_rank"])
+    assert np.abs(np.loadtxt(tmp_path / "probabilities.txt") - alone[0]).max() < 1e-3

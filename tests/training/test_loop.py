@@ -48,7 +48,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory, e5: Path, gemma: Path) -> dict[str, Path]:
     """Tiny random networks of the true classes, with the true tokenizers."""
-    found = {}
+    folders = {}
     for name, source in (("encoder", e5), ("decoder", gemma)):
         folder = tmp_path_factory.mktemp(name)
         build.load_tokenizer(source).save_pretrained(folder)
@@ -65,8 +65,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory, e5: Path, gemma: Path) -> di
             )
             network = Gemma3ForCausalLM(config)
         network.save_pretrained(folder)
-        found[name] = folder
-    return found
+        folders[name] = folder
+    return folders
 
 
 class Case:
@@ -102,12 +102,12 @@ def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_an_interrupted_run_ends_as_an_undisturbed_one(case: Case, tmp_path: Path) -> None:
     whole, broken, resumed = case.network(), case.network(), case.network()
-    done = case.fit(whole, tmp_path / "whole")
+    undisturbed = case.fit(whole, tmp_path / "whole")
     case.fit(broken, tmp_path / "broken", stop_at=2)
     assert (tmp_path / "broken" / loop.CHECKPOINT).exists()
-    again = case.fit(resumed, tmp_path / "broken")
+    continued = case.fit(resumed, tmp_path / "broken")
     assert all(torch.equal(value, state(resumed)[name]) for name, value in state(whole).items())
-    assert again.log["step"].tolist()[-1] == done.log["step"].tolist()[-1] == done.steps == 5
+    assert continued.log["step"].tolist()[-1] == undisturbed.log["step"].tolist()[-1] == undisturbed.steps == 5
 
 
 def test_a_checkpoint_of_another_recipe_is_not_taken_up(case: Case, tmp_path: Path) -> None:

@@ -22,15 +22,15 @@ def test_a_trie_holds_each_distinct_prefix_once(rows: list[Ids], budget: int) ->
         inside = [rows[number] for number in batch]
         pack = build_trie(inside)
         assert len(pack.ids) == len({row[:size] for row in inside for size in range(1, len(row) + 1)}) <= budget
-        place = np.arange(len(pack.ids))
+        positions = np.arange(len(pack.ids))
         for row, leaf in zip(inside, pack.leaves, strict=True):
-            ancestors = place[(place <= leaf) & (leaf < pack.end)]
+            ancestors = positions[(positions <= leaf) & (leaf < pack.end)]
             assert tuple(pack.ids[ancestors]) == row
             assert pack.depth[ancestors].tolist() == list(range(len(row)))
 
 
 @given(rows_of_a_pack, st.integers(14, 60), st.integers(1, 20))
-def test_lanes_keep_to_their_width_and_the_batch_to_its_budget(rows: list[Ids], budget: int, sequence: int) -> None:
+def test_sequences_keep_to_their_width_and_the_batch_to_its_budget(rows: list[Ids], budget: int, sequence: int) -> None:
     kind = encoded(rows, sequence)
     batches = trie_batches(kind, np.arange(len(rows)), budget)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(rows)))
@@ -42,13 +42,13 @@ def test_lanes_keep_to_their_width_and_the_batch_to_its_budget(rows: list[Ids], 
         assert len(numbers) == 1 or count * width <= budget
         ids, end, leaves = (batch[name].flatten().numpy() for name in ("input_ids", "end", "leaves"))
         for number, leaf in zip(numbers, leaves, strict=True):
-            start, place = leaf // width * width, leaf % width
-            ancestors = [start + i for i in range(place + 1) if place < end[start + i]]
+            start, position = leaf // width * width, leaf % width
+            ancestors = [start + i for i in range(position + 1) if position < end[start + i]]
             assert tuple(ids[ancestors]) == rows[number]
 
 
-def test_cuts_fall_where_rows_share_least() -> None:
-    """Groups of uneven size, three rows each: no cut goes through one, so no token is computed twice."""
+def test_packs_are_split_where_rows_share_least() -> None:
+    """Groups of uneven size, three rows each: no group is split, so no token is computed twice."""
     sizes = [30, 20, 28, 22, 30, 26]
     rows = [(kind,) * (size - 9) + (9, row, 8) for kind, size in enumerate(sizes, start=1) for row in range(3)]
     kind = encoded(rows, 64)

@@ -15,10 +15,10 @@ class Small(nn.Module):
 
     def __init__(self, room: int) -> None:
         super().__init__()
-        self.room, self.weight, self.seen = room, nn.Parameter(torch.zeros(1)), []
+        self.room, self.weight, self.widths = room, nn.Parameter(torch.zeros(1)), []
 
     def forward(self, input_ids: Tensor, position_ids: Tensor, end: Tensor, leaves: Tensor) -> SequenceClassifierOutput:
-        self.seen.append(input_ids.shape[1])
+        self.widths.append(input_ids.shape[1])
         if input_ids.shape[1] > self.room:
             raise torch.OutOfMemoryError("full")
         last = input_ids[0, leaves].float()
@@ -27,10 +27,10 @@ class Small(nn.Module):
 
 def test_scoring_halves_its_packs_when_memory_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [(1, 1 + number % 3, number, 1 + number % 4) for number in range(1, 60)]
-    found = predict(model := Small(40), encoded(rows), 128, 0, "tiny", "none")
+    probabilities = predict(model := Small(40), encoded(rows), 128, 0, "tiny", "none")
     expected = torch.sigmoid(torch.tensor([float(row[-1]) for row in rows])).numpy()
-    assert np.abs(found - expected).max() < 1e-6
-    assert "out of memory, going on with packs of 64 tokens" in (said := capsys.readouterr().out)
-    assert "packs of 32 tokens" in said and max(model.seen[-3:]) <= 32
+    assert np.abs(probabilities - expected).max() < 1e-6
+    assert "out of memory, going on with packs of 64 tokens" in (output := capsys.readouterr().out)
+    assert "packs of 32 tokens" in output and max(model.widths[-3:]) <= 32
     with pytest.raises(torch.OutOfMemoryError):
         predict(Small(2), encoded(rows), 128, 0, "tiny", "none")

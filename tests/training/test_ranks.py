@@ -18,21 +18,21 @@ ENVIRONMENT = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, SCRIPT, "alone", folder], capture_output=True, text=True, env=ENVIRONMENT, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     return folder
 
 
 @pytest.mark.parametrize("mode", ["ddp", "zero2", "zero3"])
 def test_two_ranks_end_where_one_process_ends(alone: Path, mode: str) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*launch, SCRIPT, mode, alone], capture_output=True, text=True, env=ENVIRONMENT, timeout=600, check=False
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = load_file(alone / "alone.safetensors"), load_file(alone / f"{mode}.safetensors")
-    assert found.keys() == expected.keys() and len(found) > 10
+    assert process.returncode == 0, process.stderr[-3000:]
+    expected, tensors = load_file(alone / "alone.safetensors"), load_file(alone / f"{mode}.safetensors")
+    assert tensors.keys() == expected.keys() and len(tensors) > 10
     for name, value in expected.items():
-        assert (found[name] - value).abs().max() < 1e-5, name
+        assert (tensors[name] - value).abs().max() < 1e-5, name

@@ -95,12 +95,12 @@ def row_by_row(model: nn.Module, rows: list[Ids]) -> Tensor:
 
 
 def packed(model: nn.Module, rows: list[Ids], batches: list[np.ndarray], sequence: int = 0) -> Tensor:
-    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    row_logits: list[Tensor] = [torch.empty(0)] * len(rows)
     for batch in batches:
         logits = model(**build_batch([rows[number] for number in batch], sequence > 0)).logits
         for number, logit in zip(batch, logits, strict=True):
-            found[number] = logit
-    return torch.stack(found)
+            row_logits[number] = logit
+    return torch.stack(row_logits)
 
 
 def gradients(model: nn.Module, logits: Tensor) -> dict[str, Tensor]:
@@ -148,12 +148,12 @@ def compare_with_rows(model: nn.Module, rows: list[Ids], budget: int, sequence: 
     slow = row_by_row(model, rows)
     expected = gradients(model, slow)
     fast = packed(model, rows, batches, sequence)
-    found = gradients(model, fast)
+    actual = gradients(model, fast)
     assert fast.dtype == slow.dtype and (fast - slow).abs().max() <= bound * (1 + slow.abs().max())
-    assert found.keys() == expected.keys()
-    assert any("lora_A" in name for name in found) and any("score" in name for name in found)
+    assert actual.keys() == expected.keys()
+    assert any("lora_A" in name for name in actual) and any("score" in name for name in actual)
     for name, value in expected.items():
-        assert (found[name] - value).norm() <= bound * (1 + value.norm()), name
+        assert (actual[name] - value).norm() <= bound * (1 + value.norm()), name
 
 
 @given(rows=rows_of_a_pack, budget=st.integers(14, 60), sequence=st.sampled_from([0, 5, 15]))
@@ -171,7 +171,7 @@ def test_exact_under_gradient_checkpointing(model: nn.Module) -> None:
     model.train()
     try:
         check_exactness(model, SHARED, 40)
-        check_exactness(model, SHARED, 9)  # subtrees are cut, their ancestors repeated
+        check_exactness(model, SHARED, 9)  # subtrees are split off, their ancestors repeated
     finally:
         model.activation_checkpointing_disable()
         model.eval()
@@ -187,7 +187,7 @@ def test_planted_errors_are_caught(model: nn.Module, monkeypatch: pytest.MonkeyP
     }
     if "sliding_attention" in text.layer_types:
         plants["no window"] = lambda end, depth, window=None: true_masks(end, depth)
-        plants["window over places"] = lambda end, depth, window=None: true_masks(
+        plants["window over positions"] = lambda end, depth, window=None: true_masks(
             end, torch.arange(end.shape[1])[None], window
         )
     for plant in plants.values():

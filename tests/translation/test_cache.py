@@ -33,52 +33,52 @@ TABLE = pd.DataFrame(
 )
 
 
-class Counter:
-    """A backend that counts what it is asked, and can break in mid-work."""
+class Recorder:
+    """A backend that records the texts it translates, and can break off after some of them."""
 
     def __init__(self, break_after: int = 99) -> None:
-        self.asked: list[str] = []
+        self.texts: list[str] = []
         self.break_after = break_after
 
     def __call__(self, texts: list[str], languages: list[str]) -> list[str]:
-        if len(self.asked) >= self.break_after:
+        if len(self.texts) >= self.break_after:
             raise KeyboardInterrupt
-        self.asked += texts
+        self.texts += texts
         return [f"{language}:{text}" for text, language in zip(texts, languages, strict=True)]
 
 
-def test_each_distinct_query_is_asked_once_and_english_is_copied(tmp_path: Path) -> None:
-    counter = Counter()
-    english, counts = cache.translate(TABLE, Backend("test", "1", counter), tmp_path / "cache.sqlite", bar=False)
+def test_each_distinct_query_is_translated_once_and_english_is_copied(tmp_path: Path) -> None:
+    recorder = Recorder()
+    english, counts = cache.translate(TABLE, Backend("test", "1", recorder), tmp_path / "cache.sqlite", bar=False)
     assert (
         english.tolist() == ["es:rojo", "es:rojo", "red", "ja:赤", "es:verde", ""]
         and english.index.tolist() == TABLE.index.tolist()
     )
-    assert sorted(counter.asked) == ["rojo", "verde", "赤"]
+    assert sorted(recorder.texts) == ["rojo", "verde", "赤"]
     assert counts == {"distinct": 5, "copied": 2, "cache_hits": 0, "translated": 3}
 
 
-def test_a_second_run_asks_nothing_and_a_new_version_asks_again(tmp_path: Path) -> None:
+def test_a_second_run_translates_nothing_and_a_new_version_translates_again(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
-    cache.translate(TABLE, Backend("test", "1", Counter()), path, bar=False)
-    second, third = Counter(), Counter()
+    cache.translate(TABLE, Backend("test", "1", Recorder()), path, bar=False)
+    second, third = Recorder(), Recorder()
     assert cache.translate(TABLE, Backend("test", "1", second), path, bar=False)[1]["cache_hits"] == 3
     cache.translate(TABLE, Backend("test", "2", third), path, bar=False)
-    assert second.asked == [] and len(third.asked) == 3
+    assert second.texts == [] and len(third.texts) == 3
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     with pytest.raises(KeyboardInterrupt):
-        cache.translate(TABLE, Backend("test", "1", Counter(break_after=1), batch=1), path, bar=False)
-    rest = Counter()
-    english, counts = cache.translate(TABLE, Backend("test", "1", rest, batch=1), path, bar=False)
-    assert counts["cache_hits"] == 1 and len(rest.asked) == 2
-    whole, _ = cache.translate(TABLE, Backend("test", "1", Counter()), tmp_path / "other.sqlite", bar=False)
+        cache.translate(TABLE, Backend("test", "1", Recorder(break_after=1), batch=1), path, bar=False)
+    resumed = Recorder()
+    english, counts = cache.translate(TABLE, Backend("test", "1", resumed, batch=1), path, bar=False)
+    assert counts["cache_hits"] == 1 and len(resumed.texts) == 2
+    whole, _ = cache.translate(TABLE, Backend("test", "1", Recorder()), tmp_path / "other.sqlite", bar=False)
     assert english.equals(whole)
 
 
-def test_what_stays_untranslated_is_found() -> None:
+def test_untranslated_queries_are_listed() -> None:
     rows = [
         ("es", "zapatos", "zapatos"),
         ("es", "zapato", "shoe"),
@@ -94,9 +94,9 @@ def test_the_embedded_glossary_helps_every_foreign_language() -> None:
     backend = backends.open_backend("glossary")
     products = lexicon.load(SOURCES).products.values()
     for code in LANGUAGES:
-        asked = [normalise_query(product.terms[code][0]) for product in products]
-        made = backend.translate(asked, [code] * len(asked))
-        changed = sum(before != after for before, after in zip(asked, made, strict=True)) / len(asked)
+        queries = [normalise_query(product.terms[code][0]) for product in products]
+        english = backend.translate(queries, [code] * len(queries))
+        changed = sum(before != after for before, after in zip(queries, english, strict=True)) / len(queries)
         assert changed == 0 if code == "en" else 0.4 < changed < 0.95, code
     assert backends.open_backend("none").translate(["zapatos"], ["es"]) == ["zapatos"]
 
@@ -117,7 +117,7 @@ def write_madlad(folder: Path) -> None:
         vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu",
         tie_word_embeddings=False, decoder_start_token_id=1, pad_token_id=0, eos_token_id=1,
     )  # fmt: skip
-    keep(T5ForConditionalGeneration(config), whole, [*range(5)], folder)
+    save(T5ForConditionalGeneration(config), whole, [*range(5)], folder)
 
 
 def write_nllb(folder: Path) -> None:
@@ -130,10 +130,10 @@ def write_nllb(folder: Path) -> None:
         decoder_start_token_id=2,
     )  # fmt: skip
     special = [*range(len(SPECIAL)), *range(len(letters), len(tokenizer))]
-    keep(M2M100ForConditionalGeneration(config), tokenizer, special, folder)
+    save(M2M100ForConditionalGeneration(config), tokenizer, special, folder)
 
 
-def keep(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, special: list[int], folder: Path) -> None:
+def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, special: list[int], folder: Path) -> None:
     """Save both; special tokens, of which nothing would be read, are hardly ever written."""
     network.lm_head.weight.data[special] = 0
     network.save_pretrained(folder)
@@ -159,14 +159,14 @@ def test_translators_run_on_their_true_class(name: str, tmp_path: Path, monkeypa
     assert backends.open_backend(name, str(tmp_path)).translate(TEXTS, ["es"] * 4) == together
 
 
-def test_each_family_is_told_the_languages_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-    monkeypatch.setattr(seq2seq, "_open_network", lambda *_: lambda sources: (asked.extend(sources), sources)[1])
+def test_each_family_gets_the_languages_as_its_own_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences: list[list[str]] = []
+    monkeypatch.setattr(seq2seq, "_open_network", lambda *_: lambda sources: (sequences.extend(sources), sources)[1])
     for name in ("madlad400-3b-mt", "nllb-200-3.3b"):
         write_translator(name, tmp_path)
         backends.open_backend(name, str(tmp_path)).translate(["rojo", "rojo"], ["es", "vn"])
-    assert asked[0] == asked[1] == ["<2en>", "rojo", "</s>"]
-    assert [(pieces[0], pieces[-1]) for pieces in asked[2:]] == [("spa_Latn", "</s>"), ("vie_Latn", "</s>")]
+    assert sequences[0] == sequences[1] == ["<2en>", "rojo", "</s>"]
+    assert [(pieces[0], pieces[-1]) for pieces in sequences[2:]] == [("spa_Latn", "</s>"), ("vie_Latn", "</s>")]
 
 
 @pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-3.3b"])
@@ -195,7 +195,7 @@ def test_the_error_of_any_device_is_raised() -> None:
         seq2seq._share_out([["a"]] * 9, [lambda sources: sources, fail, fail])
 
 
-def test_what_the_first_leaves_as_it_was_is_asked_of_the_second(tmp_path: Path) -> None:
+def test_queries_that_the_first_backend_leaves_unchanged_go_to_the_second(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     table = pd.DataFrame(
         {"language": ["es", "ja", "en", "es", "es"], "query": ["rojos", "赤い", "red", "verdes", "rojos"]}
@@ -205,7 +205,7 @@ def test_what_the_first_leaves_as_it_was_is_asked_of_the_second(tmp_path: Path) 
         "second", "1", lambda texts, languages: ["red ones" if text == "rojos" else text for text in texts]
     )
     english, _ = cache.translate(table, first, path, bar=False)
-    mended, counts = cache.retranslate(table, english, second, path, bar=False)
-    assert mended.tolist() == ["red ones", "赤い", "red", "green", "red ones"]
+    retranslated, counts = cache.retranslate(table, english, second, path, bar=False)
+    assert retranslated.tolist() == ["red ones", "赤い", "red", "green", "red ones"]
     assert counts == {"retried": 2, "retranslated": 1}
     assert cache.retranslate(table, english, None, path)[1] == {"retried": 0, "retranslated": 0}
