@@ -1,4 +1,4 @@
-"""The shell in front: help and wrong words are answered before anything is set up, from wherever it is called."""
+"""The command `run_all.sh`: help and wrong arguments are answered before anything is set up, from wherever it is called."""
 
 import shutil
 import subprocess
@@ -27,8 +27,8 @@ def call(bare: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_help_needs_no_environment(bare: Path) -> None:
-    done = call(bare, "--help")
-    assert done.returncode == 0 and "--set NAME.FIELD=VALUE" in done.stdout and "set-up" not in done.stdout
+    process = call(bare, "--help")
+    assert process.returncode == 0 and "--set NAME.FIELD=VALUE" in process.stdout and "set-up" not in process.stdout
     assert not (bare / "project" / ".venv").exists()
 
 
@@ -47,15 +47,15 @@ def test_help_needs_no_environment(bare: Path) -> None:
         (["--profile", "smoke", "--candidates", "qwen3-8b"], "has no candidate qwen3-8b"),
     ],
 )
-def test_wrong_words_are_told_before_anything_is_set_up(bare: Path, words: list[str], reason: str) -> None:
-    done = call(bare, *words)
-    assert done.returncode == 2 and reason in done.stderr, done.stderr
+def test_wrong_arguments_are_refused_before_anything_is_set_up(bare: Path, words: list[str], reason: str) -> None:
+    process = call(bare, *words)
+    assert process.returncode == 2 and reason in process.stderr, process.stderr
     assert not (bare / "project" / ".venv").exists()
 
 
 def test_short_options_are_fields_of_the_profile() -> None:
-    given = arguments.parse(["--rows", "500", "--candidates", "e5-small", "--set", "e5-small.epochs=2"])
-    assert given.overrides == "e5-small.epochs=2 profile.rows=500 profile.candidates=e5-small"
+    parsed = arguments.parse(["--rows", "500", "--candidates", "e5-small", "--set", "e5-small.epochs=2"])
+    assert parsed.overrides == "e5-small.epochs=2 profile.rows=500 profile.candidates=e5-small"
     assert arguments.parse([]).overrides == ""
 
 

@@ -78,7 +78,9 @@ def test_one_line_at_a_time_equals_all_at_once(run: paths.Run) -> None:
 
 def test_processes_share_the_rows(run: paths.Run, shell: Shell) -> None:
     together = answer(run, PAIRS)
-    process = shell("python", "-m", "utils.score", "--run", run.name, "--task", "QC", "--ranks", "2", input=write(PAIRS))
+    process = shell(
+        "python", "-m", "utils.score", "--run", run.name, "--task", "QC", "--ranks", "2", input=write(PAIRS)
+    )
     assert process.returncode == 0 and f"{len(PAIRS)} rows in" in process.stderr, process.stderr
     shared = [json.loads(line) for line in process.stdout.splitlines()]
     assert [line["id"] for line in shared] == [line["id"] for line in together]

@@ -107,9 +107,7 @@ def test_the_same_answers_give_the_same_bytes(folder: Path) -> None:
 
 def test_a_row_without_an_answer_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="1 test rows have no answer, the first is id 898"):
-        submit.write_submission(
-            {"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, folder, folder / "out"
-        )
+        submit.write_submission({"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, folder, folder / "out")
 
 
 def test_escapes_follow_the_test_file(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ def test_a_full_disk_is_refused_before_anything_runs(
 
 
 def test_networks_that_cannot_be_had_are_refused_with_the_command_that_gets_them(small: Path, shell: Shell) -> None:
-    process = shell("python", "-m", "utils.pipeline", "--profile", "a100", "--candidates", "gemma-3-12b", "--data", small)
+    process = shell(
+        "python", "-m", "utils.pipeline", "--profile", "a100", "--candidates", "gemma-3-12b", "--data", small
+    )
     assert process.returncode == 2 and "run: hf auth login && hf download google/gemma-3-12b-pt" in process.stderr
     assert "01_eda" not in process.stdout

@@ -14,4 +14,6 @@ from utils.training.ranks import Topology
 if __name__ == "__main__":
     models, folder, shell, *hosts = sys.argv[1:]
     topology = Topology(ranks=1, hosts=tuple(hosts), shell=shell)
-    np.savetxt(Path(folder) / "probabilities.txt", train(RECIPE.with_(zero_stage=2), Path(folder), Path(models), topology))
+    np.savetxt(
+        Path(folder) / "probabilities.txt", train(RECIPE.with_(zero_stage=2), Path(folder), Path(models), topology)
+    )

@@ -26,7 +26,6 @@ ENCODER = Recipe(
     "tiny",
     "xlm-r",
     "multilingual-e5-small",
-    architecture="bi-encoder",
     tuning="full",
     batch_rows=8,
     pack_tokens=96,
@@ -36,9 +35,9 @@ ENCODER = Recipe(
     max_length=48,
 )
 KINDS = {
-    "bi-encoder": ENCODER,
-    "mean": ENCODER.with_(pooling="mean"),
-    "encoder-lora": ENCODER.with_(tuning="lora", lora_rank=4, lora_dropout=0.1),
+    "bi-encoder": ENCODER.with_(architecture="bi-encoder"),
+    "cross-encoder": ENCODER,
+    "bi-encoder-lora": ENCODER.with_(architecture="bi-encoder", tuning="lora", lora_rank=4, lora_dropout=0.1),
     "decoder-lora": ENCODER.with_(
         model="gemma-3-270m", pooling="last", tuning="lora", lora_rank=4, lora_dropout=0.1, sequence_tokens=64
     ),
@@ -215,13 +214,13 @@ def test_many_texts_are_tokenised_once(bases: dict[str, Path], tmp_path: Path, m
 def test_truncation_takes_from_the_target_never_from_the_query(bases: dict[str, Path]) -> None:
     tokenizer = build.load_tokenizer(bases["encoder"])
     table = pd.DataFrame({"query": ["long query " * 20], "query_en": ["x"], "target": ["title " * 100]})
-    short = tokens.encode(table, "QI", tokenizer, KINDS["mean"].with_(max_length=20), encoder=True)
+    short = tokens.encode(table, "QI", tokenizer, KINDS["cross-encoder"].with_(max_length=20), encoder=True)
     text = tokenizer.decode(short.rows[0][0])
     assert text.count("long query") == 20 and text.count("title") < 12 and short.truncated == 1
 
 
 def test_fields_are_never_glued_together(bases: dict[str, Path]) -> None:
-    for name, kind in (("encoder", "mean"), ("decoder", "decoder-lora")):
+    for name, kind in (("encoder", "cross-encoder"), ("decoder", "decoder-lora")):
         tokenizer = build.load_tokenizer(bases[name])
         ids = tokens.encode(ROWS.head(1), "QC", tokenizer, KINDS[kind], encoder=name == "encoder").rows[0][0]
         query = tokens.tokenise(["query: red shoe 0 | english: rot schuh"], tokenizer)[0]

@@ -49,7 +49,7 @@ def make_arms(direct: Recipe, rows: int, data: TaskData) -> list[Arm]:
     train, validation = folds.split(data.train, direct.scheme, direct.folds[0])
     target = len(cap_queries(train, direct.rows, direct.seed))
     auxiliary = len(auxiliary_rows(direct.with_(auxiliary_rows=rows), data, validation))
-    longer = direct.with_(epochs=round(direct.epochs + auxiliary / target, 4))
+    longer = direct.with_(epochs=round(direct.epochs * (1 + auxiliary / target), 4))  # as stage 1 has as many epochs
     tapt = direct.with_(auxiliary_rows=rows or len(data.auxiliary))
     arms = [Arm("direct", direct, ("epochs",)), Arm("direct-longer", longer, ("steps",)), Arm("tapt", tapt, MATCHES)]
     return [replace(arm, recipe=arm.recipe.with_(name=f"{direct.name}, {arm.name}")) for arm in arms]

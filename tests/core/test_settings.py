@@ -1,0 +1,81 @@
+"""A run keeps the profile and the overrides that it was begun with."""
+
+from pathlib import Path
+
+import pytest
+
+from utils.core import paths, settings
+from utils.core.errors import SettingsError
+from utils.core.settings import Settings
+
+OVERRIDES = "e5-small.learning_rate=0.0001 profile.rows=600"
+SETTINGS = Settings("laptop", "/data", "/models", "a,b", "ssh -p 22", OVERRIDES)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> paths.Run:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return paths.Run("small")
+
+
+def test_saved_settings_are_loaded_again(run: paths.Run, tmp_path: Path) -> None:
+    assert settings.save(run, SETTINGS) == SETTINGS
+    assert run.settings == tmp_path / "runs" / "small" / "run.json" and run.settings.exists()
+    assert settings.load(run) == settings.load(run, "laptop") == SETTINGS
+
+
+def test_a_new_run_passes_every_check_but_cannot_be_loaded(run: paths.Run) -> None:
+    settings.check(run, "laptop")
+    settings.check(run, "a100", OVERRIDES)
+    with pytest.raises(SettingsError, match=r"'small' was never begun; .*--run small"):
+        settings.load(run)
+    assert not run.root.exists()
+
+
+def test_another_profile_is_refused(run: paths.Run) -> None:
+    settings.save(run, SETTINGS)
+    message = r"begun with profile laptop, not a100; .*\(--run NAME\) or remove runs/small"
+    with pytest.raises(SettingsError, match=message):
+        settings.load(run, "a100")
+    with pytest.raises(SettingsError, match=message):
+        settings.check(run, "a100")
+    with pytest.raises(SettingsError, match=message):
+        settings.check(run, "a100", OVERRIDES)
+
+
+def test_other_overrides_are_refused(run: paths.Run) -> None:
+    settings.save(run, SETTINGS)
+    with pytest.raises(
+        SettingsError, match=r"begun with e5-small\.learning_rate=0\.0001 .*, not with profile\.rows=7;"
+    ):
+        settings.check(run, "laptop", "profile.rows=7")
+    with pytest.raises(SettingsError, match=r"begun with e5-small.*, not with no overrides;"):
+        settings.check(run, "laptop", "")
+    settings.check(run, "laptop", OVERRIDES)
+
+
+def test_overrides_none_accepts_any(run: paths.Run) -> None:
+    settings.save(run, SETTINGS)
+    settings.check(run, "laptop", None)
+    settings.check(run, "laptop")
+
+
+def test_saving_again_may_change_anything_but_profile_and_overrides(run: paths.Run) -> None:
+    settings.save(run, Settings("laptop", "/data"))
+    with pytest.raises(SettingsError, match="not a100"):
+        settings.save(run, Settings("a100", "/data"))
+    with pytest.raises(SettingsError, match="begun with no overrides, not with profile"):
+        settings.save(run, Settings("laptop", "/data", overrides="profile.rows=7"))
+    assert settings.load(run) == Settings("laptop", "/data")
+    moved = Settings("laptop", "/other", "/models", "a,b", "rsh")
+    settings.save(run, moved)
+    assert settings.load(run) == moved
+
+
+def test_relative_folders_are_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert settings.absolute("") == ""
+    assert settings.absolute("data/../raw") == str(tmp_path.resolve() / "raw")
+    assert settings.absolute(str(tmp_path / "x")) == str(tmp_path.resolve() / "x")
+    assert settings.absolute("~/data") == str(tmp_path.resolve() / "home" / "data")
