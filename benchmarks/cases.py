@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, Gemma3TextConfig
 
-from utils.core.paths import TRANSLATIONS
+from utils.core.paths import translations
 from utils.core.recipe import Recipe
 from utils.core.schema import TASKS
 from utils.data import clean
@@ -66,7 +66,7 @@ def read_sample(splits: tuple[str, ...]) -> dict[tuple[str, str], pd.DataFrame]:
     raw = read_folder(folder).tables
     for split, task in itertools.product(splits, TASKS):
         table, _ = clean.clean_table(raw[split, task], train=split == "train")
-        english, _ = cache.translate(table, backend, TRANSLATIONS, bar=False)
+        english, _ = cache.translate(table, backend, translations(LAPTOP.cache), bar=False)
         tables[split, task] = table.assign(query_en=english)
     return tables
 

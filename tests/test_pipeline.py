@@ -216,6 +216,13 @@ def test_a_run_keeps_its_profile_and_its_overrides(smoke: Smoke, shell: Shell) -
         assert "name another run" in refused.stderr and "[" not in refused.stdout
 
 
+def test_a_later_part_goes_on_with_the_data_of_the_run(smoke: Smoke, shell: Shell, small: Path) -> None:
+    refused = shell(
+        "python", "-m", "utils.pipeline", "--profile", "smoke", "--run", smoke.run.name, "--from", "07", "--data", small
+    )
+    assert refused.returncode == 2 and "was begun with other data than" in refused.stderr and "[" not in refused.stdout
+
+
 def test_a_second_call_reuses_everything_and_a_deleted_fold_is_refitted_alone(smoke: Smoke, shell: Shell) -> None:
     before = (smoke.run.submission / "submit.zip").read_bytes()
     (smoke.run.final / "QI" / "e5-small" / "fold1" / "test.parquet").unlink()
@@ -235,7 +242,9 @@ def test_a_part_of_a_run_names_only_what_is_there(shell: Shell, small: Path, tin
     assert first.returncode == 0, first.stderr[-3000:]
     assert "report:" in first.stdout and "submi" not in first.stdout and "set:     profile.rows=150" in first.stdout
     assert "named with --data" in first.stdout
-    later = [shell(*command, "--only", number) for number in ("02", "03")]
+    bare = command[:5]  # neither data nor weights are named again
+    later = [shell(*bare, "--only", number) for number in ("02", "3")]
+    assert f"data:    {small} (the run was begun with it)" in later[0].stdout
     assert [done.returncode for done in later] == [0, 0], later[-1].stderr[-3000:]
     assert "of 400 training rows" in later[1].stdout
     assert all(int(count) <= 150 for count in re.findall(r"Q[CI]: (\d+) of 400 training rows", later[1].stdout))
@@ -286,3 +295,6 @@ def test_data_raw_is_found_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not dataset.has_raw()
     shutil.copytree(small, tmp_path / "raw")
     assert dataset.open_folder("", 800) == (tmp_path / "raw", "the competition's files are in data/raw")
+    monkeypatch.setattr(dataset, "SAMPLE", tmp_path / "sample")
+    folder, reason = dataset.open_folder("", 400, embedded=True)
+    assert folder == tmp_path / "sample-400" and "data of its own" in reason

@@ -28,7 +28,6 @@ def run(tiny_gemma: Path, project: Path) -> Iterator[paths.Run]:
     """A run whose ensemble is two folds of a tiny random Gemma, its adapters not zero."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", project)
-        patch.setattr(paths, "TRANSLATIONS", project / "data" / "cache" / "translations.sqlite")
         run = paths.Run("test-score")
         settings.save(run, settings.Settings("laptop", str(tiny_gemma), str(tiny_gemma)))
         folder = run.final / "QC" / DECODER.name

@@ -151,23 +151,34 @@ def show_results(run: paths.Run, chosen: list[Path]) -> None:
         print(f"submission: {submission}")
 
 
+def begun_before(options: argparse.Namespace, run: paths.Run, profile: str) -> settings.Settings | None:
+    """What a run was begun with, where a later part of it is asked for. Raises SettingsError as `settings.load` does."""
+    later = (options.only or options.first or "01").zfill(2) != "01"
+    return settings.load(run, profile) if later and run.settings.exists() else None
+
+
+def choose_data(options: argparse.Namespace, profile: Profile, begun: settings.Settings | None) -> tuple[Path, str]:
+    """The data folder and the reason: a later part of a run goes on with the run's own, unless another is named."""
+    if begun and not options.data:
+        return Path(begun.data), "the run was begun with it"
+    return dataset.open_folder(options.data, profile.sample_rows, profile.embedded)
+
+
 def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] | int:
     """Choose data and profile, say why, and check everything: the run and the notebooks' parameters, or an exit code.
 
     Raises InputError for what a person can put right.
     """
     choice = choose_profile(options.profile, not options.data and dataset.has_raw())
-    changes = profiles.normalise(choice.value, options.overrides)
-    profile, run = profiles.load(choice.value, changes), paths.Run(options.run or choice.value)
-    partial = options.only not in (None, "01") or options.first not in (None, "01")
-    if partial and not changes and run.settings.exists():
-        changes = settings.load(run, profile.name).overrides  # a part of a run goes on with what the run was begun with
-        profile = profiles.load(profile.name, changes)
-    folder, reason = dataset.open_folder(options.data, profile.sample_rows)
+    run = paths.Run(options.run or choice.value)
+    begun = begun_before(options, run, choice.value)
+    changes = profiles.normalise(choice.value, options.overrides or (begun.overrides if begun else ""))
+    profile = profiles.load(choice.value, changes)
+    folder, reason = choose_data(options, profile, begun)
     print(f"data:    {folder} ({reason})\nprofile: {profile.name} ({choice.reason})\nrun:     {run.name}", flush=True)
     if changes:
         print(f"set:     {changes}", flush=True)
-    models = settings.absolute(options.models)
+    models = settings.absolute(options.models) or (begun.models if begun else "")
     if options.plan:
         print(plan_ahead(profile, folder, models, options.gpu)[0])
         return DONE
@@ -176,11 +187,13 @@ def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] 
 
         models = str(tiny.make_models(profile.models))
     settings.check(run, profile.name, changes)
+    if begun:
+        settings.check_data(run, begun, folder)
     for notice in read_folder(folder).notices:
         print(f"notice:  {notice}")
     if not is_affordable(profile, folder, models, options.gpu):
         return REFUSED
-    chosen = settings.Settings(profile.name, str(folder), models, options.hosts, options.shell, changes)
+    chosen = settings.Settings(profile.name, str(folder), models, options.hosts, options.shell, overrides=changes)
     settings.save(run, chosen)
     return run, {**vars(chosen), "data": settings.absolute(options.data), "run": run.name, "progress": "lines"}
 

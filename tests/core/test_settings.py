@@ -1,4 +1,4 @@
-"""A run keeps the profile and the overrides that it was begun with."""
+"""A run keeps the profile, the overrides and the data that it was begun with."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from utils.core.errors import SettingsError
 from utils.core.settings import Settings
 
 OVERRIDES = "e5-small.learning_rate=0.0001 profile.rows=600"
-SETTINGS = Settings("laptop", "/data", "/models", "a,b", "ssh -p 22", OVERRIDES)
+NO_DATA = settings.hash_data(Path("/data"))  # a folder that is not there
+SETTINGS = Settings("laptop", "/data", "/models", "a,b", "ssh -p 22", NO_DATA, OVERRIDES)
 
 
 @pytest.fixture
@@ -66,10 +67,29 @@ def test_saving_again_may_change_anything_but_profile_and_overrides(run: paths.R
         settings.save(run, Settings("a100", "/data"))
     with pytest.raises(SettingsError, match="begun with no overrides, not with profile"):
         settings.save(run, Settings("laptop", "/data", overrides="profile.rows=7"))
-    assert settings.load(run) == Settings("laptop", "/data")
-    moved = Settings("laptop", "/other", "/models", "a,b", "rsh")
+    assert settings.load(run) == Settings("laptop", "/data", data_hash=NO_DATA)
+    moved = Settings("laptop", "/other", "/models", "a,b", "rsh", NO_DATA)
     settings.save(run, moved)
     assert settings.load(run) == moved
+
+
+def test_a_run_goes_on_with_its_own_data_alone(run: paths.Run, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train_QC.txt").write_text("one")
+    (data / "notes.txt").write_text("no file of the competition")
+    begun = settings.save(run, Settings("laptop", str(data)))
+    assert settings.reopen(run, "laptop") == begun and len(begun.data_hash) == 16
+    (data / "notes.txt").write_text("changed")
+    assert settings.reopen(run) == begun
+    for name, content in (("train_QC.txt", "two"), ("train_QC.txt", "one"), ("dev_QC.txt", "")):
+        (data / name).write_text(content)
+        if content != "one":
+            with pytest.raises(SettingsError, match=r"was begun with other data .* run notebook 01 with it again"):
+                settings.reopen(run)
+    assert settings.load(run) == begun  # what reads no data goes on
+    settings.save(run, Settings("laptop", str(data)))
+    assert settings.reopen(run).data_hash != begun.data_hash
 
 
 def test_relative_folders_are_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

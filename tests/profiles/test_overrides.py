@@ -100,3 +100,8 @@ def test_a_text_has_one_normal_form_which_reads_back() -> None:
 def test_what_cannot_be_set_is_refused_with_the_nearest(text: str, reason: str) -> None:
     with pytest.raises(ProfileError, match=reason):
         profiles.load("laptop", text)
+
+
+def test_a_rehearsal_touches_neither_real_data_nor_the_real_cache() -> None:
+    rehearsal, real = profiles.load("rehearsal"), profiles.load("a100")
+    assert rehearsal.embedded and not real.embedded and rehearsal.cache != real.cache

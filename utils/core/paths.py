@@ -9,7 +9,6 @@ SOURCES = ROOT / "data" / "sample"
 SAMPLE = ROOT / "data" / "generated" / "sample"
 REHEARSAL = ROOT / "data" / "generated" / "rehearsal"
 WEIGHTS = ROOT / "data" / "weights"
-TRANSLATIONS = ROOT / "data" / "cache" / "translations.sqlite"
 TOKENS = ROOT / "data" / "cache" / "tokens"
 NOTEBOOKS = ROOT / "notebooks"
 SUBMISSIONS = ROOT / "submissions"
@@ -103,3 +102,8 @@ def raw_file(folder: Path, split: str, task: str) -> Path:
 def solution_file(folder: Path, split: str, task: str) -> Path:
     """The file with the labels of a dev or test split; a data folder need not have it."""
     return folder / "solution" / f"{split}_{task}.txt"
+
+
+def translations(name: str) -> Path:
+    """The cache of translations that a profile names."""
+    return ROOT / "data" / "cache" / f"{name}.sqlite"

@@ -1,12 +1,15 @@
 """Settings of a run, saved in its folder, so that later steps and commands do not need them again."""
 
+import hashlib
+import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from utils.core.errors import SettingsError
+from utils.core.errors import DataError, SettingsError
 from utils.core.files import write_json
-from utils.core.paths import ROOT, Run
+from utils.core.paths import ROOT, Run, raw_file
+from utils.core.schema import SPLITS, TASKS
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,40 @@ class Settings:
     models: str = ""
     hosts: str = ""  # machines that train together, separated by commas, this one first
     shell: str = "ssh"  # the command that starts a process on another machine
+    data_hash: str = ""  # of the data folder's files when the run was begun
     overrides: str = ""  # changes to the profile: "NAME.FIELD=VALUE NAME.FIELD=VALUE", as in `--set`
+
+
+def hash_data(folder: Path) -> str:
+    """Hash of the competition's files in a folder, their names included; 16 hex digits. Raises DataError for an unreadable one."""
+    content = hashlib.sha256()
+    for task, split in itertools.product(TASKS, SPLITS):
+        path = raw_file(folder, split, task)
+        if not path.exists():
+            continue
+        try:
+            content.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        except OSError as error:
+            raise DataError(
+                f"{path.name}:1: cannot be read ({error.strerror}); check the file and its permissions"
+            ) from None
+    return content.hexdigest()[:16]
+
+
+def reopen(run: Run, profile: str = "") -> Settings:
+    """`load`, to go on with a run. Raises SettingsError, too, if its data is not what the run was begun with."""
+    settings = load(run, profile)
+    check_data(run, settings, Path(settings.data))
+    return settings
+
+
+def check_data(run: Run, settings: Settings, folder: Path) -> None:
+    """Raises SettingsError where a folder's files are not those that a run was begun with."""
+    if hash_data(folder) != settings.data_hash:
+        raise SettingsError(
+            f"run {run.name!r} was begun with other data than {folder} holds now; run notebook 01 with it again "
+            "(./run_all.sh without --from and --only), or name another run (--run NAME)"
+        )
 
 
 def check(run: Run, profile: str, overrides: str | None = None) -> None:
@@ -53,8 +89,12 @@ def _remedy(run: Run) -> str:
 
 
 def save(run: Run, settings: Settings) -> Settings:
-    """Write a run's settings. A run never changes its profile or overrides: raises SettingsError as `check` does."""
+    """Write a run's settings with the hash of its data, and return them.
+
+    A run never changes its profile or overrides: raises SettingsError as `check` does.
+    """
     check(run, settings.profile, settings.overrides)
+    settings = replace(settings, data_hash=hash_data(Path(settings.data)))
     write_json(run.settings, asdict(settings))
     return settings
 

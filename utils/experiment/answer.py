@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from utils import profiles
 from utils.core import paths, settings
 from utils.core.files import write_json, write_text
 from utils.core.progress import Style
@@ -48,9 +49,10 @@ def answer(
     `quantisation` holds the members' weights in fewer bits than they were trained in.
     """
     ensemble, translation = decide.load_ensemble(run.ensemble_file, task)
-    models = settings.load(run).models
+    chosen = settings.load(run)
+    models, cache_file = chosen.models, paths.translations(profiles.load(chosen.profile, chosen.overrides).cache)
     backend = backends.open_backend(translation, models)
-    english, _ = cache.translate(pairs.table, backend, paths.TRANSLATIONS, bar=False)
+    english, _ = cache.translate(pairs.table, backend, cache_file, bar=False)
     table, members = pairs.table.assign(query_en=english), {}
     for name in ensemble.weights:
         folder = run.final / task / name

@@ -101,7 +101,8 @@ def _instructions(entry: Model) -> str:
 
 def identity(folder: Path) -> str:
     """Hash that tells one set of weights from another, of the config and the files' names and sizes; 16 hex digits."""
-    files = [(path.name, path.stat().st_size) for path in sorted(folder.glob("*.safetensors"))]
+    tensors = [*folder.glob("*.safetensors"), *folder.glob("model.bin")]
+    files = [(path.name, path.stat().st_size) for path in sorted(tensors)]
     return hashlib.sha256((folder / "config.json").read_bytes() + repr(files).encode()).hexdigest()[:16]
 
 

@@ -56,6 +56,8 @@ class Profile:
     retranslation: str = ""  # a second translator, for what the first leaves as it was
     ranks: int = 1  # processes a machine that train together; 0 = one a visible GPU
     sample_rows: int = 8000  # size of the embedded data, where it is used
+    embedded: bool = False  # use the embedded data whatever lies in data/raw
+    cache: str = "translations"  # name of the translation cache in data/cache
     seed: int = 2025
     overridden: frozenset[tuple[str, str]] = frozenset()  # (candidate, field) set by hand: no task changes it
 

@@ -25,5 +25,7 @@ REHEARSAL = replace(
     tapt_rows=FEW,
     auxiliary_rows=FEW,
     offline=True,
+    embedded=True,
+    cache="rehearsal",  # random networks' answers are no translations
     ranks=2,
 )

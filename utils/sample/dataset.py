@@ -73,14 +73,15 @@ def has_raw() -> bool:
     return any(raw_file(RAW, "train", task).exists() for task in TASKS)
 
 
-def open_folder(data: str, rows: int) -> tuple[Path, str]:
+def open_folder(data: str, rows: int, embedded: bool = False) -> tuple[Path, str]:
     """The data folder of a run and the reason: the folder `data` if not empty, else `data/raw`, else the embedded sample.
 
-    The sample has `rows` training rows per task; it is written if missing or made by other code or sources.
+    The sample has `rows` training rows per task; it is written if missing or made by other code or sources. With `embedded`
+    `data/raw` is not looked at.
     """
     if data:
         return Path(absolute(data)), "named with --data"
-    if has_raw():
+    if has_raw() and not embedded:
         return RAW, "the competition's files are in data/raw"
     folder = SAMPLE if rows == ROWS else SAMPLE.with_name(f"sample-{rows}")
     content = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.csv")))
@@ -90,4 +91,6 @@ def open_folder(data: str, rows: int) -> tuple[Path, str]:
     if not facts_file.exists() or json.loads(facts_file.read_text("utf-8")) != facts:
         make_sample(folder, rows)
         write_json(facts_file, facts)
+    if embedded:
+        return folder, "this profile has data of its own, embedded and synthetic"
     return folder, "data/raw holds no competition files, so the embedded synthetic sample is used"

@@ -9,8 +9,10 @@ from pathlib import Path
 from utils.core.paths import SOURCES
 from utils.core.schema import UNSPACED
 from utils.data.text import normalise_query
-from utils.models.weights import is_converted, resolve
+from utils.models.weights import identity, is_converted, resolve
 from utils.models.zoo import ZOO
+
+VERSION = 1  # of how texts are prepared for a network and read from it; raise it whenever a translation may change
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,16 @@ def glossary_backend(path: Path) -> Backend:
 
 
 def neural_backend(folder: Path, name: str) -> Backend:
-    """A translator of the zoo from a local folder. The version is its name and kind, as CTranslate2 rounds differently.
+    """A translator of the zoo from a local folder. Its version tells whatever may change an answer: kind, weights, decoding.
 
     Raises WeightsError if the model is not a translator.
     """
     from utils.translation import seq2seq  # torch is not needed for a word list
 
     kind = "ctranslate2" if is_converted(folder) else "transformers"
-    return Backend(ZOO[name].family, f"{name}, {kind}", seq2seq.open_translator(folder, ZOO[name].family), batch=16_384)
+    decoding = f"beams {seq2seq.BEAMS}, at most {seq2seq.MAX_NEW} tokens"
+    version = f"{name}, {kind}, {identity(folder)}, {decoding}, {VERSION}"
+    return Backend(ZOO[name].family, version, seq2seq.open_translator(folder, ZOO[name].family), batch=16_384)
 
 
 def open_backend(name: str, models: str = "", offline: bool = True) -> Backend:
