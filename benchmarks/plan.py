@@ -23,7 +23,7 @@ from utils.models import build, shapes, trained, weights
 from utils.planning import devices
 from utils.planning.cost import Cost, pack_cost
 from utils.profiles.laptop import LAPTOP
-from utils.training.loop import Fit, fit
+from utils.training.loop import FitResult, fit
 from utils.training.tokens import Encoded
 
 STEPS, ROW, TOKENS = 3, 32, 512
@@ -42,7 +42,7 @@ class Packs:
         """The network as it is trained."""
         return trained.make_trainable(build.load_network(self.recipe, self.base), self.recipe)
 
-    def train(self, network: nn.Module) -> Fit:
+    def train(self, network: nn.Module) -> FitResult:
         """Train it on all steps."""
         label = np.arange(len(self.encoded.rows)) % 2
         with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from cases import read_sample
 from utils.core.paths import ROOT
 from utils.core.recipe import Recipe, fingerprint
 from utils.data.raw import read_solution
-from utils.data.tables import cap_queries, read_table, write_table
+from utils.data.tables import read_table, sample_queries, write_table
 from utils.evaluation.metrics import auc, best_threshold, f1
 from utils.models import build, trained, weights
 from utils.profiles.laptop import LAPTOP
@@ -74,8 +74,8 @@ def answer(arm: Arm, seed: int, tables: dict[tuple[str, str], pd.DataFrame]) -> 
         return read_table(path)
     folder = weights.resolve(recipe.model)
     tokenizer = build.load_tokenizer(folder)
-    train = cap_queries(tables["train", arm.task], recipe.rows, seed)
-    test = cap_queries(tables["test", arm.task], arm.answers, 0)
+    train = sample_queries(tables["train", arm.task], recipe.rows, seed)
+    test = sample_queries(tables["test", arm.task], arm.answers, 0)
     network = trained.make_trainable(build.load_network(recipe, folder), recipe)
     with tempfile.TemporaryDirectory() as checkpoint:
         rows = tokens.encode(train, arm.task, tokenizer, recipe, encoder=False)

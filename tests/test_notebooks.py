@@ -40,7 +40,7 @@ def declared(path: Path, word: str) -> set[str]:
     """The paths of a **Reads** or **Writes** line, braces written out."""
     first = cells(path, "markdown")[0].source
     line = next(line for line in first.splitlines() if line.startswith(f"**{word}**"))
-    return {spread for form in re.findall(r"`([^`]+)`", line) for spread in spell_out(form)}
+    return {split_to_multiple for form in re.findall(r"`([^`]+)`", line) for split_to_multiple in spell_out(form)}
 
 
 def spell_out(form: str) -> list[str]:

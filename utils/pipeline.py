@@ -67,7 +67,7 @@ def plan_ahead(profile: Profile, folder: Path, models: str, gpu: str) -> tuple[s
     return printout.write_plan(steps, device, why, free), fits
 
 
-def is_affordable(profile: Profile, folder: Path, models: str, gpu: str) -> bool:
+def check_and_fetch(profile: Profile, folder: Path, models: str, gpu: str) -> bool:
     """Whether all that a profile needs can be had: networks within the rule, and for a100 memory and disk; then fetch the networks.
 
     What refuses comes before what takes long. Raises WeightsError.
@@ -191,7 +191,7 @@ def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] 
         settings.check_data(run, begun, folder)
     for notice in read_folder(folder).notices:
         print(f"notice:  {notice}")
-    if not is_affordable(profile, folder, models, options.gpu):
+    if not check_and_fetch(profile, folder, models, options.gpu):
         return REFUSED
     chosen = settings.Settings(profile.name, str(folder), models, options.hosts, options.shell, overrides=changes)
     settings.save(run, chosen)

@@ -58,8 +58,8 @@ def test_unseen_languages_are_those_of_the_test_file_alone() -> None:
 
 def test_rows_a_query_are_counted_within_a_language() -> None:
     table = pd.DataFrame({"language": ["en", "es", "en", "en"], "origin_query": ["bolso", "bolso", "bolso", "shoe"]})
-    assert eda.rows_a_query(table).to_dict() == {("en", "bolso"): 2, ("en", "shoe"): 1, ("es", "bolso"): 1}
-    assert eda.rows_per_query(table) == 2.0  # four rows of two distinct texts
+    assert eda.query_sizes(table).to_dict() == {("en", "bolso"): 2, ("en", "shoe"): 1, ("es", "bolso"): 1}
+    assert eda.mean_rows_per_query(table) == 2.0  # four rows of two distinct texts
 
 
 PATHS = pd.Series(

@@ -148,6 +148,6 @@ def test_caps_take_whole_queries() -> None:
     import pandas as pd
 
     table = pd.DataFrame({"query": [f"q{number // 3}" for number in range(90)], "id": range(90)})
-    capped = tables.cap_queries(table, 40, seed=1)
+    capped = tables.sample_queries(table, 40, seed=1)
     assert len(capped) == 39 and (capped.groupby("query").size() == 3).all() and capped["id"].is_monotonic_increasing
-    assert tables.cap_queries(table, 40, seed=1).equals(capped) and len(tables.cap_queries(table, 0, 1)) == 90
+    assert tables.sample_queries(table, 40, seed=1).equals(capped) and len(tables.sample_queries(table, 0, 1)) == 90

@@ -44,7 +44,7 @@ def test_members_are_read_champion_first_with_the_splits_that_exist(run: paths.R
     for name, splits in (("a", ("oof", "test")), ("b", ("oof", "dev", "test"))):
         for split in splits:
             write_table(rows([0.1, 0.2, 0.3, 0.4]), run.final / "QC" / name / f"{split}.parquet")
-    members = ensemble.open_members(run, "QC")
+    members = ensemble.load_members(run, "QC")
     assert [(name, list(tables)) for name, tables in members.items()] == [
         ("b", ["oof", "dev", "test"]),
         ("a", ["oof", "test"]),
@@ -55,7 +55,7 @@ def test_members_are_read_champion_first_with_the_splits_that_exist(run: paths.R
     assert ensemble.count_rows(members)["a"].isna().to_dict() == {"oof": False, "dev": True, "test": False}
     write_table(rows([0.1, 0.2, 0.3, 0.4]).drop(columns="fold"), run.final / "QC" / "a" / "oof.parquet")
     with pytest.raises(DataError, match="column fold is missing"):
-        ensemble.open_members(run, "QC")
+        ensemble.load_members(run, "QC")
 
 
 def test_every_split_is_answered_with_the_same_ensemble() -> None:

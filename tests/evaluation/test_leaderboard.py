@@ -71,7 +71,7 @@ def test_the_leaderboard_has_one_row_a_candidate(tmp_path: Path) -> None:
     perfect = OOF.assign(probability=0.2 + 0.6 * OOF["label"])
     write_candidate(tmp_path / "gemma", perfect)
     recipes = [RECIPE, Recipe("gemma", "gemma", folds=(0, 1), scheme="report")]
-    board = leaderboard.open_board(recipes, "QC", TRAIN, tmp_path)
+    board = leaderboard.build_leaderboard(recipes, "QC", TRAIN, tmp_path)
     assert board["recipe"].tolist() == ["e5", "gemma"] and board["scheme"].tolist() == ["strict", "report"]
     assert board["f1"].tolist() == pytest.approx([5 / 6, 1.0]) and board["auc"].tolist() == pytest.approx(
         [13 / 16, 1.0]
@@ -81,7 +81,7 @@ def test_the_leaderboard_has_one_row_a_candidate(tmp_path: Path) -> None:
 
 def test_a_candidate_that_was_not_fitted_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"oof\.parquet:1: missing"):
-        leaderboard.open_board([RECIPE], "QC", TRAIN, tmp_path)
+        leaderboard.build_leaderboard([RECIPE], "QC", TRAIN, tmp_path)
 
 
 # -- finalists -------------------------------------------------------------------------------------------------------
@@ -149,8 +149,8 @@ def test_variants_are_compared_with_their_candidate() -> None:
 def test_the_best_cheap_candidate_is_tfidf_or_overlap() -> None:
     rows = board(constant=0.9).assign(recipe="constant")
     cheap = pd.DataFrame({"recipe": ["tfidf", "overlap"], "task": "QC", "f1": [0.7, 0.6]})
-    assert leaderboard.best_cheap(pd.concat([rows, cheap]), "QC") == "tfidf"
-    assert leaderboard.best_cheap(pd.concat([rows, cheap.assign(f1=[0.5, 0.6])]), "QC") == "overlap"
+    assert leaderboard.best_lexical_baseline(pd.concat([rows, cheap]), "QC") == "tfidf"
+    assert leaderboard.best_lexical_baseline(pd.concat([rows, cheap.assign(f1=[0.5, 0.6])]), "QC") == "overlap"
 
 
 # -- scores by language ----------------------------------------------------------------------------------------------

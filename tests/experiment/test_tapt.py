@@ -9,7 +9,7 @@ from utils.core.files import write_json
 from utils.core.recipe import Recipe
 from utils.data.tables import write_table
 from utils.experiment import tapt
-from utils.experiment.crossfit import TaskData, open_job
+from utils.experiment.crossfit import TaskData, make_job
 from utils.experiment.runtime import Runtime
 from utils.training.ranks import Topology
 
@@ -63,9 +63,9 @@ def test_direct_longer_and_tapt_train_on_equally_many_rows(
     """Both stages of TAPT run the recipe's epochs."""
     recipe = DIRECT.with_(epochs=epochs, rows=train_rows)
     arms = {arm.name: arm.recipe for arm in tapt.make_arms(recipe, auxiliary_rows, DATA)}
-    job = open_job(arms["tapt"], DATA, 0, Path("unused"), "tag")
+    job = make_job(arms["tapt"], DATA, 0, Path("unused"), "tag")
     assert (len(job.train), len(job.auxiliary)) == (target, auxiliary)
-    longer = open_job(arms["direct-longer"], DATA, 0, Path("unused"), "tag")
+    longer = make_job(arms["direct-longer"], DATA, 0, Path("unused"), "tag")
     assert len(longer.train) == target and longer.auxiliary is None
     assert arms["direct-longer"].epochs * target == pytest.approx(epochs * (target + auxiliary))
 
@@ -90,7 +90,7 @@ def test_stage_one_trains_on_no_validation_query() -> None:
     """The rows of the job itself, and not of a second computation."""
     for fold, queries in ((0, {"chair", "desk"}), (1, {"chair", "desk", "sofa"})):
         recipe = DIRECT.with_(auxiliary_rows=9, scheme="report")
-        job = open_job(recipe, DATA, fold, Path("unused"), "tag")
+        job = make_job(recipe, DATA, fold, Path("unused"), "tag")
         assert set(job.auxiliary["query"]) == queries
         assert not set(job.auxiliary["query"]) & set(job.tables["oof"]["query"])
 

@@ -79,7 +79,10 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
     table = sampling.read_texts(sample_folder)[task].train
     recipe = next(recipe for recipe in A100.recipes(task) if recipe.name == "gemma-3-12b")
     tokenizer = build.load_tokenizer(weights.resolve("gemma-3-270m"))
-    steps, blocks = sampling.some_steps(table, recipe, task, 1600), sampling.some_neighbours(table, recipe, task, 1600)
+    steps, blocks = (
+        sampling.sample_steps(table, recipe, task, 1600),
+        sampling.sample_neighbours(table, recipe, task, 1600),
+    )
     each, _ = sampling.encode_parts(table, recipe, task, tokenizer, steps).tokens(recipe.pack_tokens)
     scored, _ = sampling.encode_parts(table, recipe, task, tokenizer, blocks).tokens(recipe.score_tokens)
     encoded = tokens.encode(table, task, tokenizer, recipe, encoder=False)

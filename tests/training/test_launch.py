@@ -23,7 +23,7 @@ from utils.experiment import fit, jobs
 from utils.experiment.fit import Job
 from utils.experiment.jobs import fit_anywhere
 from utils.experiment.runtime import Runtime
-from utils.training.ranks import Topology, open_topology
+from utils.training.ranks import Topology, parse_topology
 
 RECIPE = Recipe(
     "tiny", "gemma", "gemma-3-270m", pooling="last", max_length=48, lora_rank=4, batch_rows=8, share_rows=3, pack_tokens=48,
@@ -134,8 +134,8 @@ def test_what_no_engine_can_train_is_refused_before_it_starts(tiny_gemma: Path, 
 
 
 def test_topologies_are_read_from_parameters() -> None:
-    assert open_topology(1, "", "ssh").single and not open_topology(2, "", "ssh").single
-    assert open_topology(1, "a, b", "ssh").hosts == ("a", "b") and not open_topology(1, "a,b", "ssh").single
+    assert parse_topology(1, "", "ssh").single and not parse_topology(2, "", "ssh").single
+    assert parse_topology(1, "a, b", "ssh").hosts == ("a", "b") and not parse_topology(1, "a,b", "ssh").single
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class Case:
     def network(self, start: Path | None = None) -> torch.nn.Module:
         return trained.make_trainable(build.load_network(self.recipe, self.base), self.recipe, start)
 
-    def fit(self, model: torch.nn.Module, folder: Path, **options: object) -> loop.Fit:
+    def fit(self, model: torch.nn.Module, folder: Path, **options: object) -> loop.FitResult:
         folder.mkdir(parents=True, exist_ok=True)
         return loop.fit(
             model, self.rows, LABEL, self.recipe, self.tokenizer.pad_token_id, folder, "tag", "test", "none", **options

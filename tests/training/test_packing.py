@@ -11,7 +11,7 @@ from rows import encoded, rows_of_a_pack, tokens_of_a_row
 from utils.core.recipe import Recipe
 from utils.training.packing import count_tokens, fill_steps, shuffle_groups, training_steps
 from utils.training.tokens import Encoded, Ids
-from utils.training.tries import build_batch, build_trie, shared, trie_batches
+from utils.training.tries import build_batch, build_trie, common_prefix, trie_batches
 
 
 @given(rows_of_a_pack, st.integers(14, 40))
@@ -112,6 +112,6 @@ def test_steps_hang_on_the_seed_alone() -> None:
 @given(st.lists(tokens_of_a_row, max_size=8))
 def test_shared_counts_the_common_prefix(rows: list[Ids]) -> None:
     for left, right in itertools.pairwise(rows):
-        count = shared(left, right)
+        count = common_prefix(left, right)
         assert left[:count] == right[:count]
         assert left[count : count + 1] != right[count : count + 1] or count in (len(left), len(right))

@@ -101,12 +101,12 @@ def load_all(folder: Path) -> list[Recipe]:
     return [load(path) for path in sorted(folder.glob("*.json"), key=lambda path: int(path.stem))]
 
 
-def fold_facts(folder: Path, fold: int) -> dict[str, Any]:
+def read_fold_facts(folder: Path, fold: int) -> dict[str, Any]:
     """Measurements of a fold's training: speeds, seconds, parameters, rows, whether stage 2 continued stage 1."""
     return json.loads((folder / f"fold{fold}" / "facts.json").read_text("utf-8"))
 
 
-def facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> dict[str, Any]:
     """All keys of a saved recipe's file, fields and others; empty if there is no such file."""
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 

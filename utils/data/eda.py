@@ -43,7 +43,7 @@ def unseen_languages(raw: Raw, task: str) -> list[str]:
     return sorted(set(raw.tables["test", task]["language"]) - set(raw.tables["train", task]["language"]))
 
 
-def rows_a_query(table: pd.DataFrame) -> pd.Series:
+def query_sizes(table: pd.DataFrame) -> pd.Series:
     """Number of rows of each distinct (language, query)."""
     return table.groupby(["language", "origin_query"]).size()
 
@@ -66,7 +66,7 @@ def lengths(table: pd.DataFrame) -> dict[str, pd.Series]:
     return {"query": table["origin_query"].str.len(), "target": table["target"].str.len()}
 
 
-def rows_per_query(table: pd.DataFrame) -> float:
+def mean_rows_per_query(table: pd.DataFrame) -> float:
     """Mean number of rows of a distinct query."""
     return len(table) / table["origin_query"].nunique()
 
@@ -89,7 +89,7 @@ def count_depths(shape: pd.DataFrame) -> pd.Series:
 
 def explain(raw: Raw, task: str) -> str:
     """What a task's data implies for notebooks 02 and 03, in two sentences."""
-    unseen, count = unseen_languages(raw, task), rows_per_query(raw.tables["test", task])
+    unseen, count = unseen_languages(raw, task), mean_rows_per_query(raw.tables["test", task])
     return (
         f"{len(unseen)} test languages have no training rows ({', '.join(unseen) or 'none'}); a query has {count:.1f} rows. "
         "So queries are translated to English (02), and no query is in both training and validation rows of a fold (03)."

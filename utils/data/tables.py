@@ -38,7 +38,7 @@ def table_hash(table: pd.DataFrame) -> str:
     return hashlib.sha256(hashes.tobytes() + ",".join(table.columns).encode()).hexdigest()[:16]
 
 
-def cap_queries(table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+def sample_queries(table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
     """At most `rows` rows made of whole queries, sampled with a seed; 0 or fewer keeps all.
 
     Rows keep their order. A query with too many rows for what is left of the cap is skipped.

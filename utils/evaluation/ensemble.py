@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from utils.core.paths import Run
-from utils.core.recipe import facts, load_all
+from utils.core.recipe import load_all, read_facts
 from utils.core.schema import SCORE_COLUMNS
 from utils.data.tables import read_table
 from utils.evaluation import decide, leaderboard
@@ -15,10 +15,10 @@ from utils.evaluation.metrics import best_threshold, f1
 
 Tables = dict[str, pd.DataFrame]  # split -> table
 Members = dict[str, Tables]  # recipe -> its tables
-BASELINES = ("tfidf", "overlap", "zeroshot")
+BASELINE_NAMES = ("tfidf", "overlap", "zeroshot")
 
 
-def open_members(run: Run, task: str) -> Members:
+def load_members(run: Run, task: str) -> Members:
     """The tables `id, language, label, probability, fold` of the finally trained recipes, the champion first.
 
     Raises DataError for a table without one of these columns.
@@ -48,18 +48,18 @@ def count_rows(members: Members) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(count) for name, count in counts.items()})
 
 
-def open_queries(run: Run, task: str) -> dict[str, pd.Series]:
+def load_queries(run: Run, task: str) -> dict[str, pd.Series]:
     """Split -> series id -> cleaned query, the clusters of the bootstrap."""
     splits = [split for split in ("train", "dev", "test") if run.clean_table(split, task).exists()]
     return {split: read_table(run.clean_table(split, task)).set_index("id")["query"] for split in splits}
 
 
-def open_recipes(run: Run, tasks: list[str]) -> dict[str, Any]:
+def load_recipes(run: Run, tasks: list[str]) -> dict[str, Any]:
     """Task -> the saved recipes of its final trainings with the facts beside them, for `recipe.json` of a submission."""
     recipes = {}
     for task in tasks:
         names = [recipe.name for recipe in load_all(run.tapt / "final" / task)]
-        recipes[task] = [facts(run.final / task / name / "recipe.json") for name in names]
+        recipes[task] = [read_facts(run.final / task / name / "recipe.json") for name in names]
     return recipes
 
 
@@ -157,7 +157,7 @@ def best_baseline(scores: pd.DataFrame, task: str, split: str) -> str:
     Raises IndexError where the table holds none of them.
     """
     rows = scores[(scores["task"] == task) & (scores["split"] == split) & (scores["language"] == "all")]
-    rows = rows[rows["recipe"].isin(BASELINES)]
+    rows = rows[rows["recipe"].isin(BASELINE_NAMES)]
     return str(rows.sort_values("f1")["recipe"].iloc[-1])
 
 

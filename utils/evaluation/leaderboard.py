@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from utils.core.recipe import Recipe, fold_facts
+from utils.core.recipe import Recipe, read_fold_facts
 from utils.core.schema import SCORE_COLUMNS, ordered
 from utils.data.tables import read_table
 from utils.evaluation.metrics import auc, best_threshold, constant_f1, f1, f1_interval
@@ -19,7 +19,7 @@ def candidate_row(recipe: Recipe, task: str, train: pd.DataFrame, folder: Path) 
     `train` maps ids to queries, for the clustered interval. Raises DataError where the out-of-fold table is missing.
     """
     oof = read_table(folder / "oof.parquet", SCORE_COLUMNS)
-    stats = pd.DataFrame([fold_facts(folder, fold) for fold in recipe.folds])
+    stats = pd.DataFrame([read_fold_facts(folder, fold) for fold in recipe.folds])
     threshold, _ = best_threshold(oof["label"], oof["probability"])
     prediction = (oof["probability"] >= threshold).astype(int)
     fold_f1 = [f1(rows["label"], prediction[rows.index]) for _, rows in oof.groupby("fold")]
@@ -34,7 +34,7 @@ def candidate_row(recipe: Recipe, task: str, train: pd.DataFrame, folder: Path) 
     }  # fmt: skip
 
 
-def open_board(recipes: Sequence[Recipe], task: str, train: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def build_leaderboard(recipes: Sequence[Recipe], task: str, train: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """The rows of `leaderboard.csv` for one task, from the recipes' folders `folder/<recipe>`."""
     return pd.DataFrame([candidate_row(recipe, task, train, folder / recipe.name) for recipe in recipes])
 
@@ -103,7 +103,7 @@ def compare_variants(board: pd.DataFrame, task: str, names: list[str]) -> pd.Dat
     return rows.assign(f1_change=rows["f1"] - rows["f1"].iloc[0], auc_change=rows["auc"] - rows["auc"].iloc[0])
 
 
-def best_cheap(board: pd.DataFrame, task: str) -> str:
+def best_lexical_baseline(board: pd.DataFrame, task: str) -> str:
     """The better of `tfidf` and `overlap` by F1, the two learned baselines without a network."""
     rows = board[(board["task"] == task) & board["recipe"].isin(["tfidf", "overlap"])]
     return str(rows.sort_values("f1")["recipe"].iloc[-1])

@@ -79,12 +79,12 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
         return (folder / "answers.jsonl").read_text("utf-8")
 
 
-def work_on(job: Path) -> None:
+def run_job(job: Path) -> None:
     """A job of `answer_anywhere`, in each of its processes; the first one writes the answers."""
     content = json.loads(job.read_text("utf-8"))
     pairs = read_pairs((job.parent / "pairs.jsonl").read_bytes(), content["task"], "pairs.jsonl")
     answers = answer(pairs, paths.Run(content["run"]), content["task"], quantisation=content["quantisation"])
-    if ranks.first():
+    if ranks.is_main():
         write_text(job.parent / "answers.jsonl", write_lines(answers))
 
 

@@ -9,11 +9,11 @@ import pandas as pd
 
 from utils.core.files import write_json
 from utils.core.paths import Run
-from utils.core.recipe import Recipe, facts, fingerprint, fold_facts, save
+from utils.core.recipe import Recipe, fingerprint, read_facts, read_fold_facts, save
 from utils.core.schema import AUXILIARY, CLEAN_COLUMNS, FOLD_COLUMNS, ordered
 from utils.data import folds
 from utils.data.predictions import average_folds, to_predictions
-from utils.data.tables import cap_queries, read_table, table_hash, tasks_of, write_table
+from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, write_table
 from utils.experiment.fit import DONE, ENGINE, Job, Tables, fit_baseline
 from utils.experiment.jobs import fit_anywhere
 from utils.experiment.runtime import Runtime
@@ -41,7 +41,7 @@ class TaskData:
         return "-".join([self.task, str(self.validation_rows), *map(table_hash, tables)])
 
 
-def open_task_data(run: Run, task: str, splits: Sequence[str] = ("test",), validation_rows: int = 0) -> TaskData:
+def load_task_data(run: Run, task: str, splits: Sequence[str] = ("test",), validation_rows: int = 0) -> TaskData:
     """A task's rows as notebooks 02 and 03 left them, with the auxiliary task's training rows where they exist.
 
     A split without a file is left out.
@@ -64,20 +64,20 @@ def auxiliary_rows(recipe: Recipe, data: TaskData, validation: pd.DataFrame) -> 
         raise ValueError(
             f"{recipe.name}: the auxiliary task of {data.task} is not in the data; set auxiliary_rows to 0"
         )
-    return cap_queries(folds.without_queries(data.auxiliary, validation), recipe.auxiliary_rows, recipe.seed)
+    return sample_queries(folds.without_queries(data.auxiliary, validation), recipe.auxiliary_rows, recipe.seed)
 
 
-def open_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, tag: str) -> Job:
+def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, tag: str) -> Job:
     """One fold of a recipe as a job: its rows capped as the recipe says. Raises ValueError where all have one label."""
     train, validation = folds.split(data.train, recipe.scheme, fold)
-    train = cap_queries(train, recipe.rows, recipe.seed)
-    validation = cap_queries(validation, data.validation_rows, recipe.seed)
+    train = sample_queries(train, recipe.rows, recipe.seed)
+    validation = sample_queries(validation, data.validation_rows, recipe.seed)
     for name, table in (("training", train), ("validation", validation)):
         if table["label"].nunique() < 2:
             raise ValueError(
                 f"{data.task} fold {fold}: {len(table)} {name} rows of one label only; use more rows or fewer folds"
             )
-    tables = {split: cap_queries(table, recipe.answer_rows, recipe.seed) for split, table in data.splits.items()}
+    tables = {split: sample_queries(table, recipe.answer_rows, recipe.seed) for split, table in data.splits.items()}
     auxiliary = auxiliary_rows(recipe, data, validation) if recipe.auxiliary_rows else None
     title = f"{recipe.name} {data.task} fold {fold}"
     return Job(recipe, data.task, train, auxiliary, {**tables, "oof": validation}, folder, title, tag)
@@ -102,7 +102,7 @@ def _gather_engines(folder: Path) -> None:
     """`engine.json` beside the recipe: what each of its trainings ran on (the ids stand in the folds' own)."""
     trainings = {}
     for path in sorted(folder.glob(f"fold*/**/{ENGINE}")):
-        engine = facts(path)
+        engine = read_facts(path)
         trainings[str(path.parent.relative_to(folder))] = {
             key: value for key, value in engine.items() if key not in ("ids_by_rank", "config")
         }
@@ -119,7 +119,7 @@ def fit_recipe(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime, k
     """
     tag = fingerprint(recipe, data.hash(auxiliary=recipe.auxiliary_rows > 0), runtime.identity(recipe))
     names = ["oof", *data.splits]
-    if facts(folder / "recipe.json").get("fingerprint") != tag:
+    if read_facts(folder / "recipe.json").get("fingerprint") != tag:
         for stale in sorted(folder.glob("fold*/*.parquet")):
             stale.unlink()
         save(recipe, folder / "recipe.json", task=data.task, fingerprint=tag)
@@ -128,7 +128,7 @@ def fit_recipe(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime, k
         if all((place / f"{name}.parquet").exists() for name in names):
             print(f"  {recipe.name} {data.task} fold {fold}: reused", flush=True)
         else:
-            _fit_fold(open_job(recipe, data, fold, place, tag), fold, runtime, keep)
+            _fit_fold(make_job(recipe, data, fold, place, tag), fold, runtime, keep)
     save(recipe, folder / "recipe.json", task=data.task, fingerprint=tag)
     _gather_engines(folder)
     for name in names:
@@ -146,7 +146,7 @@ def fit_recipes(recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime
 
 def describe_folds(recipes: Sequence[Recipe], folder: Path) -> pd.DataFrame:
     """What was measured in each fold's training, one row a (recipe, fold)."""
-    rows = {(r.name, fold): fold_facts(folder / r.name, fold) for r in recipes for fold in r.folds}
+    rows = {(r.name, fold): read_fold_facts(folder / r.name, fold) for r in recipes for fold in r.folds}
     return pd.DataFrame(rows).T.rename_axis(["recipe", "fold"])
 
 

@@ -14,14 +14,14 @@ from transformers import PreTrainedTokenizerFast
 
 from utils.core.files import write_json
 from utils.core.progress import Style
-from utils.core.recipe import Recipe, facts
+from utils.core.recipe import Recipe, read_facts
 from utils.core.schema import AUXILIARY
 from utils.data.tables import write_table
 from utils.experiment import baselines
 from utils.experiment.runtime import Runtime
 from utils.models import build, precision, trained
 from utils.training import engines, ranks, tokens
-from utils.training.loop import Fit, clear_checkpoint, fit
+from utils.training.loop import FitResult, clear_checkpoint, fit
 from utils.training.predict import cosines, predict
 
 DONE = "trained.json"  # between the end of a training and its tables
@@ -81,13 +81,13 @@ class _Trainer:
         Returns speeds and the log-odds of the probe before and after. Raises RuntimeError if a stage does not begin
         where the previous one ended.
         """
-        done = facts(folder / DONE)
+        done = read_facts(folder / DONE)
         if done.get("tag") == self.tag:
             return done
         model = build.load_network(self.recipe, self.base)
         model = trained.make_trainable(model, self.recipe, previous).to(precision.device())
         begin = self.log_odds(model, probe)
-        if previous is not None and difference(begin, facts(previous / DONE)["end"]) > CONTINUES:
+        if previous is not None and difference(begin, read_facts(previous / DONE)["end"]) > CONTINUES:
             raise RuntimeError(
                 f"{title}: training does not begin where {previous.name} ended; the trained part was not continued"
             )
@@ -97,17 +97,17 @@ class _Trainer:
         result = fit(model, rows, label, self.recipe, pad_id, folder, self.tag, title, self.style, self.save_seconds)
         stats = {"tag": self.tag, "begin": begin, "end": self.log_odds(model, probe), "rows": len(table)}
         stats |= {"train_rows_per_s": result.rows_per_s, "parameters": size, "targets_truncated": rows.truncated}
-        if ranks.first():
+        if ranks.is_main():
             trained.save_trained(model, folder, result.trained)
             write_table(result.log, folder / "log.parquet")
             write_json(folder / ENGINE, engine_facts(result, self.recipe, table["id"].to_numpy()))
             write_json(folder / DONE, stats)
             clear_checkpoint(folder)
-        ranks.wait()
+        ranks.barrier()
         return stats
 
 
-def engine_facts(result: Fit, recipe: Recipe, ids: np.ndarray) -> dict[str, Any]:
+def engine_facts(result: FitResult, recipe: Recipe, ids: np.ndarray) -> dict[str, Any]:
     """What a training ran on, and the ids that each process computed in the first epoch: disjoint, and together all.
 
     A run that was resumed on fewer processes tells of the former ones too.
@@ -135,7 +135,7 @@ def fit_network(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, An
 
     Returns probabilities by split and what was measured: speeds, parameters, the proof of the continuation.
     """
-    style: Style = runtime.style if ranks.first() else "none"
+    style: Style = runtime.style if ranks.is_main() else "none"
     trainer = _Trainer(job.recipe, runtime.weights(job.recipe), job.tag, style, runtime.save_seconds)
     probe = trainer.encode(job.tables["oof"].head(PROBE), job.task)
     previous, stats = None, {}

@@ -62,11 +62,11 @@ def read_job(path: Path) -> tuple[Job, Runtime]:
     return job, runtime
 
 
-def work_on(path: Path) -> None:
+def run_job(path: Path) -> None:
     """A job of `fit_anywhere`, in each of its processes; the first one writes the answers."""
     job, runtime = read_job(path)
     probabilities, stats = fit_network(job, runtime)
-    if ranks.first():
+    if ranks.is_main():
         for split, probability in probabilities.items():
             answers = job.tables[split][["id"]].assign(probability=probability)
             write_table(answers, path.parent / f"{split}.answers.parquet")

@@ -9,7 +9,7 @@ from utils.core.settings import Settings
 from utils.models import weights
 from utils.profiles.base import Profile
 from utils.training import launch
-from utils.training.ranks import SINGLE_PROCESS, Topology, open_topology
+from utils.training.ranks import SINGLE_PROCESS, Topology, parse_topology
 
 WORKER = "utils.experiment.worker"  # the module that every rank runs
 
@@ -33,9 +33,9 @@ class Runtime:
         return weights.identity(self.weights(recipe)) if recipe.model else ""
 
 
-def open_runtime(settings: Settings, profile: Profile, style: Style) -> Runtime:
+def make_runtime(settings: Settings, profile: Profile, style: Style) -> Runtime:
     """The runtime of a run's settings and its profile; an empty folder of weights is none."""
-    topology = open_topology(profile.ranks, settings.hosts, settings.shell)
+    topology = parse_topology(profile.ranks, settings.hosts, settings.shell)
     return Runtime(Path(settings.models) if settings.models else None, profile.offline, style, topology)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from utils.core.recipe import Recipe, fold_facts
+from utils.core.recipe import Recipe, read_fold_facts
 from utils.core.schema import AUXILIARY
 from utils.data import folds
-from utils.data.tables import cap_queries, read_table
+from utils.data.tables import read_table, sample_queries
 from utils.evaluation.metrics import auc, best_threshold
 from utils.experiment.crossfit import TaskData, auxiliary_rows, fit_recipe
 from utils.experiment.runtime import Runtime
@@ -47,7 +47,7 @@ def leak_counts(data: TaskData, recipe: Recipe) -> dict[str, Any]:
 def make_arms(direct: Recipe, rows: int, data: TaskData) -> list[Arm]:
     """Direct at equal target epochs, direct at equal total steps, and TAPT with at most `rows` auxiliary rows (0 = all)."""
     train, validation = folds.split(data.train, direct.scheme, direct.folds[0])
-    target = len(cap_queries(train, direct.rows, direct.seed))
+    target = len(sample_queries(train, direct.rows, direct.seed))
     auxiliary = len(auxiliary_rows(direct.with_(auxiliary_rows=rows), data, validation))
     longer = direct.with_(epochs=round(direct.epochs * (1 + auxiliary / target), 4))  # as stage 1 has as many epochs
     tapt = direct.with_(auxiliary_rows=rows or len(data.auxiliary))
@@ -68,7 +68,7 @@ def compare(arm: Arm, folder: Path, task: str) -> list[dict[str, Any]]:
     """The arm's rows of `comparison.csv`: one a fold and a match, F1 at the fold's own best threshold."""
     rows = []
     for fold in arm.recipe.folds:
-        oof, stats = read_table(folder / f"fold{fold}" / "oof.parquet"), fold_facts(folder, fold)
+        oof, stats = read_table(folder / f"fold{fold}" / "oof.parquet"), read_fold_facts(folder, fold)
         row = {key: stats.get(key) for key in ("auxiliary_rows", *PROOF)}
         row |= {"task": task, "arm": "tapt" if arm.recipe.auxiliary_rows else "direct", "fold": fold}
         row |= {"f1": best_threshold(oof["label"], oof["probability"])[1], "auc": auc(oof["label"], oof["probability"])}

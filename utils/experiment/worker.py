@@ -10,7 +10,7 @@ from pathlib import Path
 from utils.experiment import answer, jobs
 from utils.training.supervisor import take_part
 
-KINDS = {"fit": jobs.work_on, "score": answer.work_on}
+KINDS = {"fit": jobs.run_job, "score": answer.run_job}
 
 if __name__ == "__main__":
     job = Path(sys.argv[1]).resolve()

@@ -17,7 +17,7 @@ from utils.models import shapes, weights
 from utils.models.zoo import ZOO
 from utils.planning.cost import Cost, pack_cost
 from utils.planning.devices import Device
-from utils.planning.sampling import SAMPLE, Texts, encode_parts, open_tokenizer, some_neighbours, some_steps
+from utils.planning.sampling import SAMPLE, Texts, encode_parts, open_tokenizer, sample_neighbours, sample_steps
 from utils.profiles.base import Profile
 
 DECODING = 0.10  # share of the peak that a translator reaches, as it writes one token at a time
@@ -79,8 +79,8 @@ class _Planner:
         fields = (recipe.query_first, recipe.translation)
         encoding = (task, *fields, id(tokenizer), recipe.architecture, recipe.max_length, recipe.sequence_tokens)
         layout = (task, recipe.query_first, recipe.share_rows, recipe.batch_rows, recipe.seed)
-        steps = self._once(("steps", layout), lambda: some_steps(table, recipe, task))
-        blocks = self._once(("blocks", task, *fields), lambda: some_neighbours(table, recipe, task))
+        steps = self._once(("steps", layout), lambda: sample_steps(table, recipe, task))
+        blocks = self._once(("blocks", task, *fields), lambda: sample_neighbours(table, recipe, task))
         train_parts, score_parts = (
             self._once((encoding, name), lambda parts=parts: encode_parts(table, recipe, task, tokenizer, parts))
             for name, parts in ((layout, steps), ("blocks", blocks))
@@ -196,7 +196,7 @@ class _Planner:
         """The arms of the TAPT comparison by name, as `experiment.tapt.make_arms` makes them; none without an auxiliary task."""
         if AUXILIARY[task] not in self.texts:
             return {}
-        direct, total = self.profile.tapt(champion), len(self.texts[AUXILIARY[task]].train)
+        direct, total = self.profile.direct_arm(champion), len(self.texts[AUXILIARY[task]].train)
         auxiliary = self.profile.auxiliary_rows or total
         longer = 1 + min(auxiliary, total) / max(1, self.rows(direct, task)[0])
         return {

@@ -70,7 +70,7 @@ def _sample(parts: list[np.ndarray], queries: np.ndarray, count: int) -> list[np
     return [parts[int((number + 0.5) * len(parts) / size)] for number in range(size)]
 
 
-def some_steps(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
+def sample_steps(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
     """Row numbers of evenly spaced optimizer steps of one epoch, with about `count` distinct queries in all.
 
     Steps are made as `packing.training_steps` makes them.
@@ -81,7 +81,7 @@ def some_steps(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMP
     return _sample(steps, pd.factorize(table["query"])[0], count)
 
 
-def some_neighbours(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
+def sample_neighbours(table: pd.DataFrame, recipe: Recipe, task: str, count: int = SAMPLE) -> list[np.ndarray]:
     """Row numbers of evenly spaced blocks of consecutive rows in the order of scoring, with about `count` distinct queries.
 
     They are one part, as a pack may hold tries of several blocks.
@@ -113,7 +113,7 @@ class Parts:
 
 
 def encode_parts(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, parts: list[np.ndarray]) -> Parts:
-    """Encode sampled parts of a table, as `some_steps` and `some_neighbours` return them."""
+    """Encode sampled parts of a table, as `sample_steps` and `sample_neighbours` return them."""
     rows = table.iloc[np.concatenate(parts)]
     encoded = encode(rows, task, tokenizer, recipe, ZOO[recipe.model].family == "xlm-r")
     return Parts(encoded, np.cumsum([len(part) for part in parts]).tolist())

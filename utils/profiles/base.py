@@ -47,7 +47,7 @@ class Profile:
     comparison: str  # the candidate whose variants test the report's ideas
     finals: tuple[Final, ...]  # the candidates that may go on to the final training
     finalists: int  # so many of them do at most, each the best of its family
-    fewer_rows: tuple[
+    rows_by_task: tuple[
         tuple[str, str, int], ...
     ]  # (candidate, task, training rows) where one task costs a candidate more
     tapt_rows: int  # training rows of an arm of the TAPT comparison
@@ -63,7 +63,7 @@ class Profile:
 
     def recipes(self, task: str) -> tuple[Recipe, ...]:
         """The bake-off's recipes of a task. In QI the report's split shares no query, so it is no candidate of its own."""
-        fewer = {name: rows for name, of, rows in self.fewer_rows if of == task}
+        fewer = {name: rows for name, of, rows in self.rows_by_task if of == task}
         recipes = []
         for recipe in self.candidates:
             changes = by_task(recipe, task) | {"seed": self.seed, "rows": fewer.get(recipe.name, recipe.rows)}
@@ -108,7 +108,7 @@ class Profile:
         first = next(recipe.name for recipe in chosen if recipe.name in names)
         return replace(self, candidates=chosen, comparison=self.comparison if self.comparison in names else first)
 
-    def tapt(self, champion: Recipe) -> Recipe:
+    def direct_arm(self, champion: Recipe) -> Recipe:
         """The direct arm of the TAPT comparison: the champion on few rows."""
         return champion.with_(rows=self.tapt_rows, auxiliary_rows=0)
 

@@ -28,7 +28,7 @@ LAPTOP = Profile(
         Final("e5-small", 3000, (0, 1)),
     ),
     finalists=1,
-    fewer_rows=(("gemma-3-270m", "QI", 150),),  # titles hardly repeat: a row costs a decoder three times as much
+    rows_by_task=(("gemma-3-270m", "QI", 150),),  # titles hardly repeat: a row costs a decoder three times as much
     tapt_rows=100,
     auxiliary_rows=100,
     offline=True,

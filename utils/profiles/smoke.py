@@ -19,5 +19,5 @@ SMOKE = replace(
     auxiliary_rows=24,
     finals=tuple(replace(final, rows=48) for final in LAPTOP.finals),
     finalists=2,  # so that a decoder, too, is trained to the end
-    fewer_rows=(),
+    rows_by_task=(),
 )

@@ -57,7 +57,7 @@ class Plain:
         if ranks.world() > 1:
             for parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            gradients = ranks.add_up(torch.cat([parameter.grad.flatten() for parameter in parameters]))
+            gradients = ranks.all_reduce_sum(torch.cat([parameter.grad.flatten() for parameter in parameters]))
             for parameter, part in zip(parameters, gradients.split([p.numel() for p in parameters]), strict=True):
                 parameter.grad.copy_(part.view_as(parameter))
         torch.nn.utils.clip_grad_norm_(parameters, self.clip)

@@ -10,7 +10,7 @@ from utils.models.encoders import EncoderClassifier
 from utils.models.trained import plain
 from utils.training.packing import pad
 from utils.training.tokens import Encoded, Ids
-from utils.training.tries import Rows, build_batch, like_length
+from utils.training.tries import Rows, batch_by_length, build_batch
 
 CHECK_ROWS = 8  # rows on which a pack is compared with single rows
 CHUNK = 512  # tokens, padding included, that a bi-encoder encodes at once in training
@@ -26,7 +26,7 @@ def embed(
     distinct = list(dict.fromkeys(sequences))
     device = next(model.parameters()).device
     parts, order = [], []
-    for batch in like_length(np.array([len(ids) for ids in distinct]), tokens):
+    for batch in batch_by_length(np.array([len(ids) for ids in distinct]), tokens):
         inputs = {key: value.to(device) for key, value in pad([distinct[row] for row in batch], pad_id).items()}
         parts.append(model.embed(**inputs))
         order += batch.tolist()

@@ -33,7 +33,7 @@ SEEN, TIMES = "seen", "times"  # tensors of a checkpoint: which process computed
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     """The result of a training: its loss log (`step, loss, rows_per_s`), the trained parameters, and how it ran.
 
     `steps` counts optimizer steps and `rows` the rows of all epochs. `seen` `[epochs, rows]` holds the number, from 1, of the
@@ -74,17 +74,17 @@ class _Record:
 
     def together(self) -> "_Record":
         """The record of all processes."""
-        return _Record(ranks.add_up(self.seen.clone()), ranks.add_up(self.times.clone()))
+        return _Record(ranks.all_reduce_sum(self.seen.clone()), ranks.all_reduce_sum(self.times.clone()))
 
 
 def _save(path: Path, engine: Engine, step: int, tag: str, log: list, record: _Record) -> None:
     """Write trained parameters, AdamW's moments and the record as safetensors; step, tag and log are the metadata."""
     tensors, whole = engine.state(), record.together()
-    if ranks.first():
+    if ranks.is_main():
         metadata = {"step": str(step), "tag": tag, "log": json.dumps(log)}
         tensors |= {SEEN: whole.seen, TIMES: whole.times}
         write_with(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
-    ranks.wait()
+    ranks.barrier()
 
 
 def _open_checkpoint(path: Path, tag: str) -> tuple[int, list, Tensors]:
@@ -151,7 +151,7 @@ class _Loop:
             total += loss.item()
             if own:
                 self.record.note(self.epochs[number], micro)
-        return ranks.add_up(total).item()
+        return ranks.all_reduce_sum(total).item()
 
     def size(self, first: int, last: int) -> int:
         """Number of rows of the steps from `first` up to, not including, `last`."""
@@ -178,7 +178,7 @@ def _open_loop(
 
 def _open_record(state: Tensors, epochs: int, rows: int) -> _Record:
     """The record of a checkpoint, held by the first process for all; an empty one in the others or without a checkpoint."""
-    if not state or not ranks.first():
+    if not state or not ranks.is_main():
         return _Record(*(torch.zeros(epochs, rows, dtype=torch.int32) for _ in range(2)))
     return _Record(state[SEEN], state[TIMES])
 
@@ -186,7 +186,7 @@ def _open_record(state: Tensors, epochs: int, rows: int) -> _Record:
 def fit(
     model: nn.Module, rows: Encoded, label: np.ndarray, recipe: Recipe, pad_id: int, folder: Path,
     tag: str, title: str, style: Style = "bar", save_seconds: float = 120.0, stop_at: int | None = None,
-) -> Fit:  # fmt: skip
+) -> FitResult:  # fmt: skip
     """Train in place what `make_trainable` chose, on rows with `label` `[rows]`; a step's loss is the mean over all its rows.
 
     A checkpoint is written to `folder` every `save_seconds`, and a training with the same `tag` (the fingerprint) continues
@@ -201,21 +201,21 @@ def fit(
     start, log, state = _open_checkpoint(folder / CHECKPOINT, tag)
     loop = _open_loop(model, rows, label, recipe, pad_id, title, state, start)
     count, block, saved = len(loop.steps), list[float](), time.monotonic()
-    with Progress(title, loop.size(start, count), "rows", style if ranks.first() else "none") as progress:
+    with Progress(title, loop.size(start, count), "rows", style if ranks.is_main() else "none") as progress:
         for number in range(start, count if stop_at is None else min(stop_at, count)):
             block.append(loop.step(number))
             if len(block) == BLOCK or number + 1 == count:
                 log.append({"step": number + 1, "loss": float(np.mean(block)), "rows_per_s": round(progress.rate, 1)})
                 block.clear()
             progress.add(loop.size(number, number + 1), f"loss {log[-1]['loss']:.3f}" if log else "")
-            due = not block and ranks.follow(time.monotonic() - saved > save_seconds)
+            due = not block and ranks.broadcast_decision(time.monotonic() - saved > save_seconds)
             if due or number + 1 == stop_at:
                 _save(folder / CHECKPOINT, loop.engine, number + 1, tag, log, loop.record)
                 saved = time.monotonic()
         rate = progress.rate
     whole, table = loop.record.together(), pd.DataFrame(log, columns=["step", "loss", "rows_per_s"])
     engine, total = loop.engine, loop.size(0, count)
-    return Fit(table, count, total, rate, engine.name, ranks.world(), engine.values(), whole.seen, whole.times)
+    return FitResult(table, count, total, rate, engine.name, ranks.world(), engine.values(), whole.seen, whole.times)
 
 
 def clear_checkpoint(folder: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from utils.core.recipe import Recipe
 from utils.training.tokens import Encoded, Ids
-from utils.training.tries import Batch, Rows, count_pack_tokens, like_length, trie_batches
+from utils.training.tries import Batch, Rows, batch_by_length, count_pack_tokens, trie_batches
 
 
 def batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
@@ -26,10 +26,10 @@ def batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
     """
     if encoded.causal:
         return trie_batches(encoded, chosen, tokens)
-    return [chosen[batch] for batch in like_length(encoded.lengths[chosen], tokens)]
+    return [chosen[batch] for batch in batch_by_length(encoded.lengths[chosen], tokens)]
 
 
-def spread(batches: list[Rows], parts: int) -> list[Rows]:
+def split_to_multiple(batches: list[Rows], parts: int) -> list[Rows]:
     """Split the largest batches in half until their number is a multiple of `parts`, so that every process has work.
 
     Half of a pack is a pack too. The number stays below a multiple when only single rows are left to split.
@@ -127,6 +127,6 @@ def training_steps(encoded: Encoded, recipe: Recipe, parts: int = 1) -> list[lis
         order = shuffle_groups(encoded.group, recipe.share_rows, rng)
         for rows in fill_steps(order, encoded.group, recipe.batch_rows, recipe.share_rows):
             if rest > 0:
-                steps.append(spread(batches(encoded, rows[:rest], recipe.pack_tokens), parts))
+                steps.append(split_to_multiple(batches(encoded, rows[:rest], recipe.pack_tokens), parts))
                 rest -= len(rows)
     return steps

@@ -50,7 +50,7 @@ def predict(
         return probabilities
     part = np.zeros(len(probabilities))
     part[own] = probabilities[own]
-    return ranks.add_up(torch.from_numpy(part)).numpy()
+    return ranks.all_reduce_sum(torch.from_numpy(part)).numpy()
 
 
 def _own_part(rows: Encoded) -> Rows:

@@ -31,7 +31,7 @@ class Topology:
 SINGLE_PROCESS = Topology()
 
 
-def open_topology(ranks: int, hosts: str, shell: str) -> Topology:
+def parse_topology(ranks: int, hosts: str, shell: str) -> Topology:
     """The topology of a notebook's parameters; host names are separated by commas."""
     return Topology(ranks, tuple(name.strip() for name in hosts.split(",") if name.strip()), shell)
 
@@ -46,25 +46,25 @@ def world() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def first() -> bool:
+def is_main() -> bool:
     """Whether this process is the first, the only one that writes files and prints."""
     return rank() == 0
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait until every process has called this."""
     if world() > 1:
         dist.barrier()
 
 
-def add_up(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum of all processes' tensors, written into `values`."""
     if world() > 1:
         dist.all_reduce(values)
     return values
 
 
-def follow(decision: bool) -> bool:
+def broadcast_decision(decision: bool) -> bool:
     """The first process's decision, for all: clocks differ, yet all processes must do the same."""
     if world() == 1:
         return decision

@@ -32,7 +32,7 @@ class Trie:
     leaves: NDArray[np.int64]  # [rows] position of each row's last token, in the order of the rows
 
 
-def shared(left: Ids, right: Ids) -> int:
+def common_prefix(left: Ids, right: Ids) -> int:
     """Length of the common prefix of two rows, in tokens."""
     count = 0
     for one, other in zip(left, right, strict=False):
@@ -57,7 +57,7 @@ def build_trie(rows: Sequence[Ids]) -> Trie:
     previous: Ids = ()
     for number in sorted(range(len(rows)), key=rows.__getitem__):
         row = rows[number]
-        common = shared(previous, row)
+        common = common_prefix(previous, row)
         end[path[common:]] = len(ids)  # subtrees that this row leaves end here
         path[common:] = range(len(ids), len(ids) + len(row) - common)
         ids += row[common:]
@@ -99,7 +99,7 @@ def _find_sequences(rows: Sequence[Ids]) -> list[range]:
 def _new_tokens(rows: Sequence[Ids]) -> list[int]:
     """Number of tokens that each row adds to the trie of the rows before it; the rows are in lexicographic order."""
     pairs = itertools.pairwise([(), *rows])
-    return [len(row) - shared(previous, row) for previous, row in pairs]
+    return [len(row) - common_prefix(previous, row) for previous, row in pairs]
 
 
 def _split_tries(rows: Sequence[Ids], tokens: int) -> list[tuple[range, int]]:
@@ -157,13 +157,13 @@ def trie_batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
     tries = _split_tries([encoded.rows[number][0] for number in order], min(encoded.sequence_tokens or tokens, tokens))
     sizes = np.array([size for _, size in tries], dtype=np.int64)
     packs = []
-    for batch in like_length(sizes, tokens):
+    for batch in batch_by_length(sizes, tokens):
         positions = [position for number in sorted(batch, reverse=True) for position in tries[number][0]]
         packs.append(np.array([order[position] for position in positions], dtype=np.int64))
     return packs
 
 
-def like_length(lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
+def batch_by_length(lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
     """Row numbers in batches of similar length, longest first, from the lengths `[rows]` in tokens.
 
     A batch has at most `tokens` tokens, padding included, and at least one row.

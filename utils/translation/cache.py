@@ -78,7 +78,7 @@ def translate(
     return pd.Series(texts, index=table.index, dtype=object), counts
 
 
-def copied_through(query: pd.Series, english: pd.Series) -> pd.Series:
+def is_untranslated(query: pd.Series, english: pd.Series) -> pd.Series:
     """Per row, whether the translation is empty or equal to the query but for spaces.
 
     A query of digits and short Latin codes alone (`rtx 3060`) needs no translation and counts as translated.
@@ -89,9 +89,9 @@ def copied_through(query: pd.Series, english: pd.Series) -> pd.Series:
 
 
 def find_untranslated(table: pd.DataFrame) -> pd.DataFrame:
-    """Distinct non-English queries whose translation is `copied_through`: `language, query, query_en`."""
+    """Distinct non-English queries whose translation is `is_untranslated`: `language, query, query_en`."""
     rows = table.loc[table["language"] != "en", ["language", "query", "query_en"]].drop_duplicates()
-    return rows[copied_through(rows["query"], rows["query_en"])].reset_index(drop=True)
+    return rows[is_untranslated(rows["query"], rows["query_en"])].reset_index(drop=True)
 
 
 def retranslate(
@@ -100,13 +100,13 @@ def retranslate(
     """Translate with a second backend the foreign queries that the first did not translate.
 
     Without a second backend nothing changes. Returns the texts on the table's index, with the second translation where
-    it is not `copied_through`, and counts of distinct queries: sent to the second backend, and translated by it.
+    it is not `is_untranslated`, and counts of distinct queries: sent to the second backend, and translated by it.
     """
-    retry = (table["language"] != "en") & copied_through(table["query"], english)
+    retry = (table["language"] != "en") & is_untranslated(table["query"], english)
     if second is None or not retry.any():
         return english, {"retried": 0, "retranslated": 0}
     outputs, _ = translate(table[retry], second, cache_path, bar)
-    success = ~copied_through(table.loc[retry, "query"], outputs)
+    success = ~is_untranslated(table.loc[retry, "query"], outputs)
     pairs = table.loc[retry, ["language", "query"]]
     counts = {"retried": len(pairs.drop_duplicates()), "retranslated": len(pairs[success].drop_duplicates())}
     return english.where(

@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from utils.data.text import normalise_query
 from utils.models.weights import WeightsError, is_converted
-from utils.training.tries import like_length
+from utils.training.tries import batch_by_length
 
 TOKENS = 8192  # of a padded batch
 LONGEST = 256  # maximum tokens of a query; longer ones are truncated
@@ -65,7 +65,7 @@ def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]
 def _share_out(sources: list[Tokens], writers: list[Write]) -> list[Tokens]:
     """Translate all sources, each batch with the next free writer, one thread each; raises the first error of any."""
     queue: SimpleQueue[list[int]] = SimpleQueue()
-    for batch in like_length(np.array([len(source) for source in sources], dtype=np.int64), TOKENS):
+    for batch in batch_by_length(np.array([len(source) for source in sources], dtype=np.int64), TOKENS):
         queue.put(batch.tolist())
     outputs: list[Tokens] = [[] for _ in sources]
     errors: list[BaseException] = []
