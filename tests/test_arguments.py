@@ -55,11 +55,16 @@ def test_wrong_arguments_are_refused_before_anything_is_set_up(bare: Path, words
 
 def test_short_options_are_fields_of_the_profile() -> None:
     parsed = arguments.parse(["--rows", "500", "--candidates", "e5-small", "--set", "e5-small.epochs=2"])
-    assert parsed.overrides == "e5-small.epochs=2 profile.rows=500 profile.candidates=e5-small"
+    assert parsed.overrides == "profile.rows=500 profile.candidates=e5-small e5-small.epochs=2"
     assert arguments.parse([]).overrides == ""
 
 
-def test_an_override_of_either_profile_that_may_be_chosen_is_taken() -> None:
-    assert arguments.parse(["--set", "gemma-3-12b.epochs=1"]).overrides == "gemma-3-12b.epochs=1"
-    with pytest.raises(SystemExit):
-        arguments.parse(["--profile", "laptop", "--set", "gemma-3-12b.epochs=1"])
+def test_an_override_is_checked_against_the_profiles_that_may_be_chosen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = ["--set", "gemma-3-12b.epochs=1"]
+    monkeypatch.setattr(arguments, "has_raw", lambda: True)  # then a large GPU means a100
+    assert arguments.parse(words).overrides == "gemma-3-12b.epochs=1"
+    for other in ([*words, "--profile", "laptop"], [*words, "--data", str(tmp_path)]):
+        with pytest.raises(SystemExit):
+            arguments.parse(other)

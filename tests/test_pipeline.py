@@ -209,10 +209,10 @@ def test_new_pairs_are_answered_as_the_submission_was(smoke: Smoke, tmp_path: Pa
 def test_a_run_keeps_its_profile_and_its_overrides(smoke: Smoke, shell: Shell) -> None:
     command = ("python", "-m", "utils.pipeline", "--run", smoke.run.name)
     refused = shell(*command, "--profile", "laptop")
-    assert refused.returncode == 2 and "was begun with profile smoke" in refused.stderr
+    assert refused.returncode == 2 and "was started with profile smoke" in refused.stderr
     for arguments in (("--rows", "300"), ("--from", "04", "--set", "e5-small.epochs=2")):
         refused = shell(*command, "--profile", "smoke", *arguments)
-        assert refused.returncode == 2 and "was begun with no overrides, not with" in refused.stderr
+        assert refused.returncode == 2 and "was started with no overrides, not with" in refused.stderr
         assert "name another run" in refused.stderr and "[" not in refused.stdout
 
 
@@ -220,7 +220,9 @@ def test_a_later_part_goes_on_with_the_data_of_the_run(smoke: Smoke, shell: Shel
     refused = shell(
         "python", "-m", "utils.pipeline", "--profile", "smoke", "--run", smoke.run.name, "--from", "07", "--data", small
     )
-    assert refused.returncode == 2 and "was begun with other data than" in refused.stderr and "[" not in refused.stdout
+    assert (
+        refused.returncode == 2 and "was started with other data than" in refused.stderr and "[" not in refused.stdout
+    )
 
 
 def test_a_second_call_reuses_everything_and_a_deleted_fold_is_refitted_alone(smoke: Smoke, shell: Shell) -> None:
@@ -240,11 +242,11 @@ def test_a_part_of_a_run_names_only_what_is_there(shell: Shell, small: Path, tin
     command = ("./run_all.sh", "--profile", "smoke", "--run", "test-part", "--data", small, "--models", tiny_models)
     first = shell(*command, "--only", "01", "--rows", "150")
     assert first.returncode == 0, first.stderr[-3000:]
-    assert "report:" in first.stdout and "submi" not in first.stdout and "set:     profile.rows=150" in first.stdout
+    assert "report:" in first.stdout and "submi" not in first.stdout and "set:     smoke.rows=150" in first.stdout
     assert "named with --data" in first.stdout
     bare = command[:5]  # neither data nor weights are named again
     later = [shell(*bare, "--only", number) for number in ("02", "3")]
-    assert f"data:    {small} (the run was begun with it)" in later[0].stdout
+    assert f"data:    {small} (the run was started with it)" in later[0].stdout
     assert [done.returncode for done in later] == [0, 0], later[-1].stderr[-3000:]
     assert "of 400 training rows" in later[1].stdout
     assert all(int(count) <= 150 for count in re.findall(r"Q[CI]: (\d+) of 400 training rows", later[1].stdout))

@@ -1,1 +1,1 @@
-"""The package behind the notebooks: nine wings, named after what they hold, under four commands."""
+"""The package behind the notebooks: ten sub-packages, named after what they hold, and the commands above them."""

@@ -11,28 +11,56 @@ from pathlib import Path
 from utils import profiles
 from utils.core import paths, settings
 from utils.core.errors import ProfileError
+from utils.sample.dataset import has_raw
+
+EXAMPLES = """examples:
+  ./run_all.sh                                          the embedded data, on a laptop
+  ./run_all.sh --data DIR --profile a100 --plan         what the competition's data would cost
+  ./run_all.sh --run rates --set e5-small.learning_rate=1e-4 --set final.e5-small.rows=0
+"""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="./run_all.sh", description="From raw queries to a submission, in seven notebooks."
-    )
+        prog="./run_all.sh", description="From raw queries to a submission, in seven notebooks.", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     add = parser.add_argument
-    add("--profile", choices=list(profiles.PROFILES), help="default: a100 with data/raw and a large GPU, else laptop")
-    add("--data", default="", metavar="DIR", help="a folder with the competition's files")
+    add(
+        "--profile", choices=list(profiles.PROFILES), help="default: a100 with data/raw and a GPU of 70 GB, else laptop"
+    )
+    add(
+        "--data",
+        default="",
+        metavar="DIR",
+        help="a folder with the competition's files (default: data/raw, else the embedded data)",
+    )
     add("--run", metavar="NAME", help="name of the run (default: the profile)")
-    add("--rows", type=int, default=-1, metavar="N", help="at most N training rows a task; 0 = all")
-    add("--candidates", default="", metavar="A,B", help="of the bake-off's networks these alone")
-    add("--set", action="append", default=[], metavar="NAME.FIELD=VALUE", help="a field of a candidate (e5-small.epochs=2), of "
-        "its final training (final.e5-small.rows=0) or of the profile (laptop.validation_rows=800); repeatable")  # fmt: skip
-    add("--models", default="", metavar="DIR", help="a folder of local weights, looked into first")
+    add("--rows", type=int, default=-1, metavar="N", help="at most N training rows per task; 0 = all")
+    add(
+        "--candidates",
+        default="",
+        metavar="A,B",
+        help="train only these networks in the bake-off, beside the baselines",
+    )
+    add("--set", action="append", default=[], metavar="NAME.FIELD=VALUE", help="change a field of a candidate "
+        "(e5-small.epochs=2), of its final training (final.e5-small.rows=0) or of the profile (laptop.validation_rows=800); "
+        "repeatable; NAME and FIELD: utils/profiles, utils/core/recipe.py")  # fmt: skip
+    add("--models", default="", metavar="DIR", help="a folder of local weights, searched first")
     add("--hosts", default="", metavar="A,B", help="machines that train together, this one first")
-    add("--shell", default="ssh", metavar="CMD", help="runs a command on another machine (default: ssh)")
+    add("--shell", default="ssh", metavar="CMD", help="remote shell for --hosts (default: ssh)")
     steps = parser.add_mutually_exclusive_group()
-    steps.add_argument("--from", dest="first", metavar="NN", help="start at notebook NN (01 ... 07)")
+    steps.add_argument(
+        "--from", dest="first", metavar="NN", help="start at notebook NN (01 ... 07) and continue to the last"
+    )
     steps.add_argument("--only", metavar="NN", help="run notebook NN alone")
     add("--plan", action="store_true", help="print what each step will cost, and run nothing")
-    add("--gpu", default="", metavar="NAME", help="with --plan: the device to plan for (4xa100-80gb)")
+    add(
+        "--gpu",
+        default="",
+        metavar="NAME",
+        help="the device that is planned for (4xa100-80gb; default: what is found here)",
+    )
     add("--setup", action="store_true", help="set the environment up and stop")
     return parser
 
@@ -54,7 +82,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             parser.error(f"notebook {name}: use one of {' '.join(numbers)}")
     options.overrides = _overrides(options)
     try:
-        _check(options.overrides, options.profile)
+        _check(options)
     except ProfileError as error:
         parser.error(str(error))
     return options
@@ -62,25 +90,27 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _overrides(options: argparse.Namespace) -> str:
     """One text of all that differs from the profile; the short options are fields of it."""
-    parts = [part.strip() for part in options.set]
+    parts = []
     if options.rows >= 0:
         parts.append(f"profile.rows={options.rows}")
     if options.candidates:
         parts.append("profile.candidates=" + options.candidates.replace(" ", ""))
-    return " ".join(parts)
+    return " ".join([*parts, *options.set])
 
 
-def _check(overrides: str, profile: str | None) -> None:
+def _check(options: argparse.Namespace) -> None:
     """Raises ProfileError where the profile, or each of those that may be chosen, does not take the overrides."""
-    wrong = []
-    names = [profile] if profile else ["laptop", "a100"]
+    names = [options.profile] if options.profile else ["laptop", "a100"]
+    if not options.profile and (options.data or not has_raw()):
+        names = ["laptop"]
+    problems = []
     for name in names:
         try:
-            profiles.load(name, overrides)
+            profiles.load(name, options.overrides)
         except ProfileError as error:
-            wrong.append(error)
-    if len(wrong) == len(names):
-        raise wrong[0]
+            problems.append(error)
+    if len(problems) == len(names):
+        raise problems[0]
 
 
 def notebooks() -> list[Path]:

@@ -133,7 +133,7 @@ def show_scores(run: paths.Run) -> None:
     scores = pd.read_csv(run.ensemble / "scores.csv", keep_default_na=False, na_values=[""])
     for task in scores["task"].unique():
         split, rows = leaderboard.headline(scores, task)
-        print(f"\n{task} ({TASK_NAMES[task]}), {split}: F1 of the positive class, 95 % by query")
+        print(f"\n{task} ({TASK_NAMES[task]}), {split}: F1 of the positive class, 95 % CI (query bootstrap)")
         for row in rows.itertuples():
             interval = f"[{row.f1_lo:.3f}, {row.f1_hi:.3f}]"
             print(f"  {row.recipe:<28} {row.f1:.4f}  {interval}  AUC {row.auc:.3f}  {row.note}".rstrip())
@@ -160,7 +160,7 @@ def begun_before(options: argparse.Namespace, run: paths.Run, profile: str) -> s
 def choose_data(options: argparse.Namespace, profile: Profile, begun: settings.Settings | None) -> tuple[Path, str]:
     """The data folder and the reason: a later part of a run goes on with the run's own, unless another is named."""
     if begun and not options.data:
-        return Path(begun.data), "the run was begun with it"
+        return Path(begun.data), "the run was started with it"
     return dataset.open_folder(options.data, profile.sample_rows, profile.embedded)
 
 

@@ -1,4 +1,4 @@
-"""A run keeps the profile, the overrides and the data that it was begun with."""
+"""A run keeps the profile, the overrides and the data that it was started with."""
 
 from pathlib import Path
 
@@ -28,14 +28,14 @@ def test_saved_settings_are_loaded_again(run: paths.Run, tmp_path: Path) -> None
 def test_a_new_run_passes_every_check_but_cannot_be_loaded(run: paths.Run) -> None:
     settings.check(run, "laptop")
     settings.check(run, "a100", OVERRIDES)
-    with pytest.raises(SettingsError, match=r"'small' was never begun; .*--run small"):
+    with pytest.raises(SettingsError, match=r"'small' does not exist yet; .*--run small"):
         settings.load(run)
     assert not run.root.exists()
 
 
 def test_another_profile_is_refused(run: paths.Run) -> None:
     settings.save(run, SETTINGS)
-    message = r"begun with profile laptop, not a100; .*\(--run NAME\) or remove runs/small"
+    message = r"started with profile laptop, not a100; .*\(--run NAME\) or remove runs/small"
     with pytest.raises(SettingsError, match=message):
         settings.load(run, "a100")
     with pytest.raises(SettingsError, match=message):
@@ -47,10 +47,10 @@ def test_another_profile_is_refused(run: paths.Run) -> None:
 def test_other_overrides_are_refused(run: paths.Run) -> None:
     settings.save(run, SETTINGS)
     with pytest.raises(
-        SettingsError, match=r"begun with e5-small\.learning_rate=0\.0001 .*, not with profile\.rows=7;"
+        SettingsError, match=r"started with e5-small\.learning_rate=0\.0001 .*, not with profile\.rows=7;"
     ):
         settings.check(run, "laptop", "profile.rows=7")
-    with pytest.raises(SettingsError, match=r"begun with e5-small.*, not with no overrides;"):
+    with pytest.raises(SettingsError, match=r"started with e5-small.*, not with no overrides;"):
         settings.check(run, "laptop", "")
     settings.check(run, "laptop", OVERRIDES)
 
@@ -65,7 +65,7 @@ def test_saving_again_may_change_anything_but_profile_and_overrides(run: paths.R
     settings.save(run, Settings("laptop", "/data"))
     with pytest.raises(SettingsError, match="not a100"):
         settings.save(run, Settings("a100", "/data"))
-    with pytest.raises(SettingsError, match="begun with no overrides, not with profile"):
+    with pytest.raises(SettingsError, match="started with no overrides, not with profile"):
         settings.save(run, Settings("laptop", "/data", overrides="profile.rows=7"))
     assert settings.load(run) == Settings("laptop", "/data", data_hash=NO_DATA)
     moved = Settings("laptop", "/other", "/models", "a,b", "rsh", NO_DATA)
@@ -85,7 +85,7 @@ def test_a_run_goes_on_with_its_own_data_alone(run: paths.Run, tmp_path: Path) -
     for name, content in (("train_QC.txt", "two"), ("train_QC.txt", "one"), ("dev_QC.txt", "")):
         (data / name).write_text(content)
         if content != "one":
-            with pytest.raises(SettingsError, match=r"was begun with other data .* run notebook 01 with it again"):
+            with pytest.raises(SettingsError, match=r"was started with other data .* run notebook 01 with it again"):
                 settings.reopen(run)
     assert settings.load(run) == begun  # what reads no data goes on
     settings.save(run, Settings("laptop", str(data)))

@@ -56,7 +56,7 @@ BAD = {
     "label true": ([row(n, label=True if n == 3 else n % 2) for n in range(40)], "train_QC.txt:4: label is true"),
     "label yes": ([row(n, label="yes" if n == 3 else n % 2) for n in range(40)], 'train_QC.txt:4: label is "yes"'),
     "label null": ([row(n, label=None if n == 3 else n % 2) for n in range(40)], "train_QC.txt:4: label is null"),
-    "duplicate id": ([row(n, id=2 if n == 7 else n) for n in range(40)], "train_QC.txt:8: id 2 stands in line 3 already"),
+    "duplicate id": ([row(n, id=2 if n == 7 else n) for n in range(40)], "train_QC.txt:8: id 2 is also the id of line 3"),
     "text id": ([row(n, id="x" if n == 7 else n) for n in range(40)], 'train_QC.txt:8: id is "x", not a whole number'),
     "unknown task": ([row(n, task="QX" if n == 7 else "QC") for n in range(40)], 'train_QC.txt:8: task is "QX" in a file of QC'),
     "unknown language": ([row(n, language="xx" if n == 7 else "en") for n in range(40)], 'train_QC.txt:8: language "xx" is unknown'),

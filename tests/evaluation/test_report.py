@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> paths.Run:
-    """A run that was begun, without notebooks and scores."""
+    """A run that was started, without notebooks and scores."""
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     run = paths.Run("small")
     settings.save(run, Settings("smoke", str(tmp_path / "<data>")))
@@ -70,7 +70,7 @@ def test_the_table_shows_the_scores_in_order(run: paths.Run) -> None:
     report.write_report(run, [])
     page = Page(run.report.read_text("utf-8"))
     assert [page.cells[start : start + 7] for start in range(0, len(page.cells), 7)] == [
-        ["recipe", "F1", "95 % by query", "AUC", "all relevant", "rows", ""],
+        ["recipe", "F1", "95 % CI, query bootstrap", "AUC", "always relevant", "rows", ""],
         ["ensemble", "0.9123", "0.900 – 0.920", "0.951", "0.7500", "2,000", ""],
         [NAME, "0.8000", "0.790 – 0.810", "0.700", "0.7500", "2,000", ""],
         ["zeroshot", "0.9900", "0.980 – 1.000", "0.999", "0.7500", "1,500", "on 1,500 of the rows"],
@@ -109,5 +109,5 @@ def test_a_run_without_scores_has_a_page_too(run: paths.Run) -> None:
 
 
 def test_a_run_that_was_never_begun_has_no_page(run: paths.Run) -> None:
-    with pytest.raises(SettingsError, match="never begun"):
+    with pytest.raises(SettingsError, match="does not exist yet"):
         report.write_report(paths.Run("other"), [])

@@ -65,7 +65,7 @@ def test_gemma_is_the_true_architecture_and_generates_sense(gemma: Path) -> None
 def test_both_are_within_the_rule_and_larger_ones_are_refused(e5: Path, gemma: Path) -> None:
     assert 117e6 < weights.count_parameters(e5) < 119e6 and 267e6 < weights.count_parameters(gemma) < 270e6
     weights.check_size("fits", 15_000_000_000)
-    with pytest.raises(WeightsError, match=r"16.0 B parameters, the rule allows 15 B"):
+    with pytest.raises(WeightsError, match=r"16.0 B parameters, the competition's limit is 15 B"):
         weights.check_size("large", 16_000_000_000)
 
 
@@ -152,6 +152,6 @@ def test_a_model_over_the_rule_is_refused_from_its_config_before_any_download(
         return None if offline else tmp_path
 
     monkeypatch.setattr(weights, "_from_hub", snapshot)
-    with pytest.raises(WeightsError, match=r"the rule allows 15 B"):
+    with pytest.raises(WeightsError, match=r"the competition's limit is 15 B"):
         weights.resolve("qwen3-14b", offline=False)
     assert requests == [weights.FILES, ["config.json"]]

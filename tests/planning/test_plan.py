@@ -23,6 +23,7 @@ from utils.profiles.a100 import A100, NETWORKS
 from utils.training import packing, tokens
 
 CANDIDATES = {recipe.name: recipe for recipe in A100.candidates}
+NF4 = "--set gemma-3-12b.quantisation=nf4 --set gemma-3-12b.zero_stage=2"  # advice that can be pasted
 LONG = pytest.mark.long
 
 
@@ -63,7 +64,7 @@ def test_a_misfit_names_the_settings_to_change(small: Path) -> None:
     device = devices.Device("t4-16gb", 16e9, 65e12)
     large = next(recipe for recipe in A100.recipes("QC") if recipe.name == "gemma-3-12b")
     planner = plan._Planner(A100, texts, device, "")
-    assert "set quantisation='nf4', zero_stage=2" in planner.misfit(large, 4096, 60)
+    assert f": {NF4} --set gemma-3-12b.pack_tokens=2048 (then " in planner.misfit(large, 4096, 60)
     assert planner.misfit(large.with_(quantisation="nf4"), 512, 60) == ""
 
 
@@ -98,7 +99,7 @@ def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
     steps = plan.make_plan(A100, sampling.read_texts(small), device, "")
     text = printout.write_plan(steps, device, why, 1e9)
     assert {step.name for step in steps} >= {recipe.name for recipe in NETWORKS}
-    assert "gemma-3-12b, final" in text and "in all:" in text and "fits:    everything" in text
+    assert "gemma-3-12b, final" in text and "total:" in text and "fits:    everything" in text
     assert all(step.hours > 0 and step.cost.peak > 0 for step in steps)
     assert pd.Series([step.notebook for step in steps]).is_monotonic_increasing and len(steps) > 20
 
@@ -116,7 +117,7 @@ def arguments(small: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> li
 def test_a_gpu_too_small_is_refused_before_anything_runs(arguments: list[str], shell: Shell) -> None:
     process = shell("python", "-m", "utils.pipeline", *arguments, "--gpu", "t4-16gb")
     assert process.returncode == 2 and "01_eda" not in process.stdout
-    assert "does not fit:" in process.stdout and "set quantisation='nf4', zero_stage=2" in process.stdout
+    assert "does not fit:" in process.stdout and NF4 in process.stdout
     assert not Run("test-refused").root.exists()
 
 

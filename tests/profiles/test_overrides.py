@@ -73,7 +73,7 @@ def test_a_text_has_one_normal_form_which_reads_back() -> None:
     one = overrides.parse("laptop.rows=500 e5-small.learning_rate=0.0001 laptop.rows=600", LAPTOP)
     other = overrides.parse(" e5-small.learning_rate=1e-4  profile.rows=600", LAPTOP)
     text = overrides.join(one)
-    assert text == overrides.join(other) == "e5-small.learning_rate=0.0001 profile.rows=600"
+    assert text == overrides.join(other) == "e5-small.learning_rate=0.0001 laptop.rows=600"
     assert overrides.parse(text, LAPTOP) == one
 
 
@@ -88,9 +88,24 @@ def test_a_text_has_one_normal_form_which_reads_back() -> None:
         ("e5-small.learning_rate=nan", "must be at least 0"),
         ("e5-small.rows=1.5", "'1.5' is not a whole number"),
         ("e5-small.batch_rows=0", "must be at least 1"),
-        ("e5-small.folds=0,9", "folds lie between 0 and 4"),
+        ("e5-small.folds=0,9", "e5-small: folds 0,9: name each once, between 0 and 4"),
+        ("e5-small.folds=1,1", "e5-small: folds 1,1: name each once"),
+        ("laptop.fold_count=2 final.e5-small.folds=1,2", "final.e5-small: folds 1,2: name each once, between 0 and 1"),
+        ("laptop.fold_count=1", "fold_count must be at least 2"),
+        ("laptop.comparison=e5", "comparison 'e5' is no candidate; use one of"),
+        ("laptop.translation=qwen3-8b", "translation 'qwen3-8b' does not translate; use one of none, glossary, madlad"),
+        ("laptop.cache=../x", "use letters, digits, - and _"),
+        ("laptop.sample_rows=100", "sample_rows must be at least 200"),
+        ("e5-small.model=gemma-3-270m", "of family gemma, not xlm-r; add it to a profile with from_zoo"),
+        ("e5-small.pooling=last", "an encoder has mean or first, a decoder has last"),
+        ("gemma-3-270m.architecture=bi-encoder", "a decoder reads query and target together"),
+        ("e5-small.frozen_layers=13", "multilingual-e5-small has 12 layers"),
+        ("gemma-3-270m.quantisation=int8", "8-bit weights are for scoring only"),
+        ("e5-small.epochs=0", "epochs must be more than 0"),
+        ("e5-small.scheme=report", "its scheme must be strict"),
+        ("constant.learning_rate=1", "constant has no field learning_rate that can be set"),
         ("e5-small.pooling=max", "use one of mean, first, last"),
-        ("e5-small.translation=yes", "use one of True, False"),
+        ("e5-small.translation=yes", "use true or false"),
         ("e5-small.model=qwen3-9b", "no model of utils/models/zoo.py; did you mean qwen3-8b"),
         ("e5-small.dropout=1", "at least 0 and below 1"),
         ("e5-small", "write NAME.FIELD=VALUE"),
@@ -105,3 +120,20 @@ def test_what_cannot_be_set_is_refused_with_the_nearest(text: str, reason: str) 
 def test_a_rehearsal_touches_neither_real_data_nor_the_real_cache() -> None:
     rehearsal, real = profiles.load("rehearsal"), profiles.load("a100")
     assert rehearsal.embedded and not real.embedded and rehearsal.cache != real.cache
+
+
+def test_a_fold_count_and_the_folds_of_it_are_checked_together() -> None:
+    profile = profiles.load("laptop", "laptop.fold_count=10 e5-small.folds=7")
+    assert next(recipe for recipe in profile.recipes("QC") if recipe.name == "e5-small").folds == (7,)
+
+
+def test_a_length_of_zero_stays_that_of_the_task() -> None:
+    profile = profiles.load("laptop", "e5-small.max_length=0")
+    lengths = {task: next(r.max_length for r in profile.recipes(task) if r.name == "e5-small") for task in TASKS}
+    assert lengths == {"QC": 72, "QI": 96}
+
+
+def test_what_is_wrong_with_a_candidate_is_said_once() -> None:
+    with pytest.raises(ProfileError) as refused:
+        profiles.load("laptop", "e5-small.epochs=0")
+    assert str(refused.value).splitlines() == ["profile laptop: e5-small: epochs must be more than 0"]

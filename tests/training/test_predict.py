@@ -30,7 +30,7 @@ def test_scoring_halves_its_packs_when_memory_is_short(capsys: pytest.CaptureFix
     probabilities = predict(model := Small(40), encoded(rows), 128, 0, "tiny", "none")
     expected = torch.sigmoid(torch.tensor([float(row[-1]) for row in rows])).numpy()
     assert np.abs(probabilities - expected).max() < 1e-6
-    assert "out of memory, going on with packs of 64 tokens" in (output := capsys.readouterr().out)
+    assert "out of memory, continuing with packs of 64 tokens" in (output := capsys.readouterr().out)
     assert "packs of 32 tokens" in output and max(model.widths[-3:]) <= 32
     with pytest.raises(torch.OutOfMemoryError):
         predict(Small(2), encoded(rows), 128, 0, "tiny", "none")

@@ -10,7 +10,7 @@ class DataError(InputError):
 
 
 class SettingsError(InputError):
-    """A run that does not exist, or that was begun with other settings."""
+    """A run that does not exist, or that was started with other settings."""
 
 
 class ProfileError(InputError):

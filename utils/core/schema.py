@@ -30,8 +30,6 @@ CLEAN_COLUMNS = ("id", "language", "origin_query", "query", "query_en", "target"
 FOLD_COLUMNS = ("id", "fold", "query_group", "category_group")
 SCORE_COLUMNS = ("id", "language", "label", "probability", "fold")
 
-# F1 on the public leaderboard when every pair is predicted relevant, derived from the competition's reports.
-CONSTANT_F1 = {"QC": 0.8162, "QI": 0.7687}
 PARAMETER_LIMIT = 15_000_000_000  # the competition's limit on parameters
 
 

@@ -21,7 +21,7 @@ class Settings:
     models: str = ""
     hosts: str = ""  # machines that train together, separated by commas, this one first
     shell: str = "ssh"  # the command that starts a process on another machine
-    data_hash: str = ""  # of the data folder's files when the run was begun
+    data_hash: str = ""  # of the data folder's files when the run was started
     overrides: str = ""  # changes to the profile: "NAME.FIELD=VALUE NAME.FIELD=VALUE", as in `--set`
 
 
@@ -42,23 +42,23 @@ def hash_data(folder: Path) -> str:
 
 
 def reopen(run: Run, profile: str = "") -> Settings:
-    """`load`, to go on with a run. Raises SettingsError, too, if its data is not what the run was begun with."""
+    """`load`, to continue a run. Raises SettingsError, too, if its data is not what the run was started with."""
     settings = load(run, profile)
     check_data(run, settings, Path(settings.data))
     return settings
 
 
 def check_data(run: Run, settings: Settings, folder: Path) -> None:
-    """Raises SettingsError where a folder's files are not those that a run was begun with."""
+    """Raises SettingsError where a folder's files are not those that a run was started with."""
     if hash_data(folder) != settings.data_hash:
         raise SettingsError(
-            f"run {run.name!r} was begun with other data than {folder} holds now; run notebook 01 with it again "
+            f"run {run.name!r} was started with other data than {folder} holds now; run notebook 01 with it again "
             "(./run_all.sh without --from and --only), or name another run (--run NAME)"
         )
 
 
 def check(run: Run, profile: str, overrides: str | None = None) -> None:
-    """Check that a run was begun with this profile and these overrides; a new run passes.
+    """Check that a run was started with this profile and these overrides; a new run passes.
 
     `overrides` is a text as `profiles.normalise` returns it; None skips its check. Raises SettingsError.
     """
@@ -67,19 +67,19 @@ def check(run: Run, profile: str, overrides: str | None = None) -> None:
     settings = load(run, profile)
     if overrides is not None and settings.overrides != overrides:
         old, new = (text or "no overrides" for text in (settings.overrides, overrides))
-        raise SettingsError(f"run {run.name!r} was begun with {old}, not with {new}; {_remedy(run)}")
+        raise SettingsError(f"run {run.name!r} was started with {old}, not with {new}; {_remedy(run)}")
 
 
 def load(run: Run, profile: str = "") -> Settings:
-    """The settings of a run. Raises SettingsError if it was never begun, or begun with another profile (empty: any)."""
+    """The settings of a run. Raises SettingsError if it does not exist yet, or was started with another profile (empty: any)."""
     if not run.settings.exists():
         raise SettingsError(
-            f"run {run.name!r} was never begun; run notebook 01 with it, or ./run_all.sh --run {run.name}"
+            f"run {run.name!r} does not exist yet; run notebook 01 with it, or ./run_all.sh --run {run.name}"
         )
     settings = Settings(**json.loads(run.settings.read_text("utf-8")))
     if profile and settings.profile != profile:
         raise SettingsError(
-            f"run {run.name!r} was begun with profile {settings.profile}, not {profile}; {_remedy(run)}"
+            f"run {run.name!r} was started with profile {settings.profile}, not {profile}; {_remedy(run)}"
         )
     return settings
 

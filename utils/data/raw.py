@@ -56,7 +56,7 @@ def _text_problem(key: str, value: Any) -> str:
 def _row_problem(row: Any, task: str, keys: list[str], labelled: bool) -> str:
     """What is wrong with one parsed row and what to do, or the empty text."""
     if not isinstance(row, dict):
-        return "not a JSON object; write one object a line"
+        return "not a JSON object; write one object per line"
     missing_keys = [key for key in keys if key not in row]
     if missing_keys:
         return f"key {', '.join(missing_keys)} is missing; each line needs {', '.join(keys)}"
@@ -117,7 +117,7 @@ def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd
             continue
         problem = _row_problem(row, task, keys, labelled)
         if not problem and first_line.setdefault(row["id"], number) != number:
-            problem = f"id {row['id']} stands in line {first_line[row['id']]} already; give each row its own id"
+            problem = f"id {row['id']} is also the id of line {first_line[row['id']]}; give each row its own id"
         if problem:
             problems.append(f"{name}:{number}: {problem}")
             continue
@@ -126,7 +126,7 @@ def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd
         rows.append([row[key] if key != "label" else LABELS[row[key]] for key in keys])
     _raise_problems(problems)
     if not rows:
-        raise DataError(f"{name}:1: no rows; the file must hold one JSON object a line")
+        raise DataError(f"{name}:1: no rows; the file must hold one JSON object per line")
     counts["rows"] = len(rows)
     names = ["id", "language", "origin_query", "target", "label"][: len(keys)]
     table = pd.DataFrame(rows, columns=names, dtype=object)  # a null text stays None

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from utils.core.schema import LANGUAGES
 from utils.evaluation.figure import BLUE, GREEN, GREY, INK, RED, new_figure
 
+SCHEME_COLOURS = {"report": RED, "strict": BLUE, "leave-language": GREEN}  # others are grey
+
 
 def shares_by_language(counts: pd.DataFrame, title: str) -> Figure:
     """Share of each split's rows by language: `language, split, rows`. Languages that training lacks stand out."""
@@ -113,14 +115,14 @@ def fold_balance(parts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def leak_table(leaks: pd.DataFrame, title: str) -> Figure:
+def leak_bars(leaks: pd.DataFrame, title: str) -> Figure:
     """Share of validation rows whose query also occurs in training: `scheme, fold, shared_query_rows` (0 to 1)."""
     table = leaks.pivot_table(index="fold", columns="scheme", values="shared_query_rows")
     figure, (axis,) = new_figure(6.4, 2.6)
     width = 0.8 / len(table.columns)
     for number, scheme in enumerate(table.columns):
         positions = table.index + (number - (len(table.columns) - 1) / 2) * width
-        colour = {"report": RED, "strict": BLUE, "leave-language": GREEN}[scheme]
+        colour = SCHEME_COLOURS.get(scheme, GREY)
         rectangles = axis.bar(positions, table[scheme] * 100, width, color=colour, label=scheme)
         texts = [f"{share * 100:.0f}" if share > 0 else "0" for share in table[scheme].fillna(0)]
         axis.bar_label(rectangles, labels=texts, fontsize=7)

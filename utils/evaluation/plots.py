@@ -6,10 +6,15 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from utils.core.schema import LANGUAGES, TASK_NAMES
-from utils.evaluation.figure import BLUE, GREEN, GREY, INK, new_figure
+from utils.evaluation.figure import BLUE, GREEN, GREY, INK, RED, new_figure
 
 F1_RANGE = (0.45, 1.0)  # the same in every figure of F1 by language, so that they can be compared by eye
 FAMILY_COLOURS = {"baseline": GREY, "xlm-r": BLUE, "qwen": "#8e44ad", "gemma": GREEN}
+
+
+def family_colour(family: str) -> str:
+    """The colour of a family of models; families without one of their own share a colour."""
+    return FAMILY_COLOURS.get(family, RED)
 
 
 def f1_by_language(
@@ -50,23 +55,23 @@ def candidates(board: pd.DataFrame, task: str) -> Figure:
     """Out-of-fold F1 and AUC of every candidate, the best on top: `recipe, family, task, f1, f1_lo, f1_hi, auc`."""
     table = board[board["task"] == task].sort_values("f1", ignore_index=True)
     figure, (left, right) = new_figure(10, 1.3 + 0.33 * len(table), 2, sharey=True)
-    colours = [FAMILY_COLOURS[family] for family in table["family"]]
+    colours = [family_colour(family) for family in table["family"]]
     rows = np.arange(len(table))
     left.hlines(rows, table["f1_lo"], table["f1_hi"], color=colours, alpha=0.6, linewidth=1.6)
     left.scatter(table["f1"], rows, color=colours, s=52, zorder=3)
     constant = board[(board["task"] == task) & (board["recipe"] == "constant")]["f1"]
     if len(constant):
         left.axvline(constant.iloc[0], color=INK, linestyle="--", linewidth=1)
-        left.text(constant.iloc[0], len(table) - 0.45, 'all "relevant"', fontsize=8, ha="center", va="bottom")
+        left.text(constant.iloc[0], len(table) - 0.45, 'always "relevant"', fontsize=8, ha="center", va="bottom")
     right.barh(rows, table["auc"] - 0.5, left=0.5, color=colours, height=0.55)
     left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (best threshold)", ylim=(-0.6, len(table) - 0.4))
-    left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % by query\n", loc="left", fontsize=11)
+    left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % CI, query bootstrap\n", loc="left", fontsize=11)
     right.set(xlabel="AUC (0.5 = chance)", xlim=(0.5, 1.0))
     return figure
 
 
 def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
-    """F1 against rows scored per second (log scale), strict split only; the upper right is best.
+    """F1 vs throughput, in rows scored per second (log scale), strict split only; the upper right is best.
 
     Columns: `recipe, family, task, scheme, f1, score_rows_per_s`.
     """
@@ -74,14 +79,14 @@ def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
     figure, (axis,) = new_figure(6.8, 3.8)
     axis.set_xscale("log")
     for family, rows in table.groupby("family"):
-        colour = FAMILY_COLOURS[str(family)]
+        colour = family_colour(str(family))
         axis.scatter(rows["score_rows_per_s"], rows["f1"], color=colour, s=60, label=family, zorder=3)
     for row in table.itertuples():
         axis.annotate(row.recipe, (row.score_rows_per_s, row.f1), xytext=(6, 5), textcoords="offset points", fontsize=8)
     axis.grid(axis="y", color="#e8eaed", linewidth=0.8)
     axis.margins(x=0.22, y=0.15)
     axis.set(xlabel="rows scored per second on this machine", ylabel="out-of-fold F1")
-    axis.set_title(f"{TASK_NAMES[task]}: F1 against speed", loc="left", fontsize=11)
+    axis.set_title(f"{TASK_NAMES[task]}: F1 vs throughput", loc="left", fontsize=11)
     axis.legend(frameon=False, fontsize=8)
     return figure
 
@@ -95,8 +100,8 @@ def paired_arms(comparison: pd.DataFrame, title: str) -> Figure:
         for number, (task, match) in enumerate(lines):
             pair = table[(table["task"] == task) & (table["match"] == match)].set_index("arm")[measure]
             axis.plot([pair["direct"], pair["tapt"]], [number, number], color="#dadce0", linewidth=3, zorder=1)
-            for arm, colour in (("direct", GREY), ("tapt", BLUE)):
-                axis.scatter(pair[arm], number, color=colour, s=60, zorder=2, label=arm if number == 0 else None)
+            for arm, colour, name in (("direct", GREY, "target task alone"), ("tapt", BLUE, "auxiliary task first")):
+                axis.scatter(pair[arm], number, color=colour, s=60, zorder=2, label=name if number == 0 else None)
         axis.set(xlabel={"f1": "F1", "auc": "AUC"}[measure], ylim=(-0.6, len(lines) - 0.4))
         axis.margins(x=0.2)
     axes[0].set(yticks=range(len(lines)), yticklabels=[f"{task}, equal {match}" for task, match in lines])
@@ -109,7 +114,7 @@ def calibration(before: pd.DataFrame, after: pd.DataFrame, title: str, bins: int
     """Reliability diagram, before and after calibration, over `bins` bins of equal size: `label, probability`."""
     figure, (axis,) = new_figure(4.6, 3.8)
     axis.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1)
-    for name, table, colour in (("before calibration", before, GREY), ("after", after, BLUE)):
+    for name, table, colour in (("champion, as it answers", before, GREY), ("ensemble, calibrated", after, BLUE)):
         ranking = table.sort_values("probability", kind="stable")
         bin_numbers = np.arange(len(table)) * bins // len(table)
         points = ranking.groupby(bin_numbers)[["probability", "label"]].mean()

@@ -47,7 +47,7 @@ def _score_table(scores: pd.DataFrame, task: str) -> str:
     split, rows = leaderboard.headline(scores, task)
     bounds = zip(rows["f1_lo"], rows["f1_hi"], strict=True)
     rows = rows.assign(interval=[f"{low:.3f} – {high:.3f}" for low, high in bounds])
-    titles = ["recipe", "F1", "95 % by query", "AUC", "all relevant", "rows", ""]
+    titles = ["recipe", "F1", "95 % CI, query bootstrap", "AUC", "always relevant", "rows", ""]
     lines = []
     for _, row in rows.iterrows():
         cells = "".join(f"<td>{form.format(row[key])}</td>" for key, form in NUMBERS.items())
@@ -68,7 +68,7 @@ def _picture(path: Path) -> str:
 def write_report(run: Run, notebooks: list[Path]) -> None:
     """Write `report.html` and an HTML page beside each executed notebook.
 
-    Raises SettingsError for a run that was never begun.
+    Raises SettingsError for a run that does not exist yet.
     """
     links = []
     for path in notebooks:

@@ -1,1 +1,1 @@
-"""A recipe and a task's rows in, a table of probabilities a fold and split out."""
+"""A recipe and a task's rows in, a table of probabilities per fold and split out."""

@@ -27,7 +27,7 @@ class TaskData:
     train: pd.DataFrame  # a clean table joined with its folds
     splits: Tables = field(default_factory=dict)  # split -> clean table
     auxiliary: pd.DataFrame | None = None  # the auxiliary task's training rows, for stage 1 of TAPT
-    validation_rows: int = 0  # at most so many validation rows a fold (whole queries); 0 = all
+    validation_rows: int = 0  # at most so many validation rows per fold (whole queries); 0 = all
 
     def count_rows(self) -> pd.Series:
         """Rows of each split that is answered."""
@@ -145,7 +145,7 @@ def fit_recipes(recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime
 
 
 def describe_folds(recipes: Sequence[Recipe], folder: Path) -> pd.DataFrame:
-    """What was measured in each fold's training, one row a (recipe, fold)."""
+    """What was measured in each fold's training, one row per (recipe, fold)."""
     rows = {(r.name, fold): read_fold_facts(folder / r.name, fold) for r in recipes for fold in r.folds}
     return pd.DataFrame(rows).T.rename_axis(["recipe", "fold"])
 

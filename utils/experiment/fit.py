@@ -30,7 +30,7 @@ PROBE = 64  # rows on which the continuation from stage 1 to stage 2 is proved
 CONTINUES = 1e-3  # logits that differ by more are not a continuation
 
 Tables = dict[str, pd.DataFrame]  # split -> rows; `oof` holds the validation rows
-Probabilities = dict[str, np.ndarray]  # split -> one probability a row
+Probabilities = dict[str, np.ndarray]  # split -> one probability per row
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def fit_arms(direct: Recipe, rows: int, data: TaskData, folder: Path, runtime: R
 
 
 def compare(arm: Arm, folder: Path, task: str) -> list[dict[str, Any]]:
-    """The arm's rows of `comparison.csv`: one a fold and a match, F1 at the fold's own best threshold."""
+    """The arm's rows of `comparison.csv`: one per fold and match, F1 at the fold's own best threshold."""
     rows = []
     for fold in arm.recipe.folds:
         oof, stats = read_table(folder / f"fold{fold}" / "oof.parquet"), read_fold_facts(folder, fold)
@@ -89,7 +89,7 @@ def prove_continuation(comparison: pd.DataFrame) -> pd.DataFrame:
     proof = comparison.loc[comparison["arm"] == "tapt", ["task", "fold", *PROOF]].drop_duplicates()
     if not ((proof[PROOF[0]] <= 1e-5) & (proof[PROOF[1]] > 1e-3)).all():
         raise ValueError(
-            f"stage 2 does not go on from stage 1: {proof.to_dict('records')}; remove 05_tapt and run again"
+            f"stage 2 does not continue from stage 1: {proof.to_dict('records')}; remove 05_tapt and run again"
         )
     return proof
 

@@ -1,4 +1,4 @@
-"""A decoder that classifies: the stock class of transformers, able to read many rows in one trie."""
+"""A decoder that classifies: a class of transformers that can also read many rows in one trie."""
 
 from functools import cache
 from typing import Any
@@ -12,7 +12,7 @@ from utils.models.attention import tree_masks
 
 
 class _TrieReader:
-    """Mixed into a stock `*ForSequenceClassification`: with `leaves` it reads tries, without them it is the stock class."""
+    """Mixed into a `*ForSequenceClassification`: reads tries given `leaves`; without them it is the unmodified transformers class."""
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Any = None, position_ids: Tensor | None = None,
@@ -41,7 +41,7 @@ class _TrieReader:
 
 @cache
 def packed_class(stock: type[nn.Module]) -> type[nn.Module]:
-    """The stock class that also reads tries, under the stock name, so that its weights open as the stock class."""
+    """The class that also reads tries, under the same name, so that its weights open as the unmodified transformers class."""
     return type(stock.__name__, (_TrieReader, stock), {"__module__": stock.__module__})
 
 

@@ -33,7 +33,7 @@ EYE = SiglipVisionConfig(
 
 
 def make_models(names: list[str]) -> Path:
-    """The folder with one tiny network a name, each written on its first use.
+    """The folder with one tiny network per name, each written on its first use.
 
     Prints a notice for models whose tokenizer is replaced by another family's. Raises WeightsError where the weights that
     carry a tokenizer are missing.
@@ -72,7 +72,7 @@ def _network(name: str, vocabulary: int) -> PreTrainedModel:
     if ZOO[name].multimodal:
         whole = Gemma3Config(text_config=config.to_dict(), vision_config=EYE.to_dict(), mm_tokens_per_image=4)
         return Gemma3ForConditionalGeneration(whole)
-    if ZOO[name].family == "xlm-r":
+    if ZOO[name].encoder:
         return AutoModel.from_config(config)
     return AutoModelForCausalLM.from_config(config)
 

@@ -120,7 +120,9 @@ def count_parameters(folder: Path) -> int:
 def check_size(name: str, parameters: int) -> None:
     """Raise WeightsError for a model over the competition's limit of 15 billion parameters."""
     if parameters > PARAMETER_LIMIT:
-        raise WeightsError(f"{name}: {parameters / 1e9:.1f} B parameters, the rule allows 15 B; choose a smaller model")
+        raise WeightsError(
+            f"{name}: {parameters / 1e9:.1f} B parameters, the competition's limit is 15 B; choose a smaller model"
+        )
 
 
 def main() -> None:

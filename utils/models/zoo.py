@@ -34,6 +34,16 @@ class Model:
     package: Package | None = None  # a pip package that carries the same weights
 
     @property
+    def encoder(self) -> bool:
+        """Whether it is an encoder, whose states are pooled; else a decoder, or a translator."""
+        return self.targets == ENCODER
+
+    @property
+    def translates(self) -> bool:
+        """Whether it is a translator."""
+        return self.family in ("madlad", "nllb")
+
+    @property
     def gated(self) -> bool:
         """Whether the download needs an account that has accepted the licence."""
         return self.licence == GEMMA

@@ -73,7 +73,7 @@ class _Planner:
         return self.cache[key]
 
     def tokens(self, recipe: Recipe, task: str) -> tuple[float, int, float, bool]:
-        """Tokens a row in training, tokens of the largest pack, tokens a row in scoring, and whether they are an estimate."""
+        """Tokens per row in training, tokens of the largest pack, tokens per row in scoring, and whether they are an estimate."""
         tokenizer, stand_in = self._once(("tokenizer", recipe.model), lambda: open_tokenizer(recipe.model, self.folder))
         table = self.texts[task].train
         fields = (recipe.query_first, recipe.translation)
@@ -170,26 +170,21 @@ class _Planner:
         need = self.need(self.cost(recipe, largest, row))
         if need <= self.device.memory:
             return ""
-        settings = [
-            ("checkpointing=True", {"checkpointing": True}, largest),
-            *(
-                (f"pack_tokens={size}", {"checkpointing": True}, size)
-                for size in (largest // 2, largest // 4)
-                if size >= 512
-            ),
-            (
-                "quantisation='nf4', zero_stage=2",
-                {"checkpointing": True, "quantisation": "nf4", "zero_stage": 2},
-                largest // 2,
-            ),
-            ("zero_stage=3", {"checkpointing": True, "zero_stage": 3}, largest // 2),
-            ("zero_stage=3, offload=True", {"checkpointing": True, "zero_stage": 3, "offload": True}, largest // 2),
+        half = {"pack_tokens": size} if (size := max(512, largest // 2)) < largest else {}
+        settings: list[dict[str, Any]] = [
+            {},
+            *({"pack_tokens": size} for size in (largest // 2, largest // 4) if size >= 512),
+            {"quantisation": "nf4", "zero_stage": 2} | half,
+            {"zero_stage": 3} | half,
+            {"zero_stage": 3, "offload": True} | half,
         ]
         shortage = f"needs {need / 1e9:.0f} GB of {self.device.memory / 1e9:.0f}"
-        for setting, changes, size in settings:
-            smaller = self.need(self.cost(recipe.with_(**changes), max(512, size), row))
+        for setting in settings:
+            changes = setting if recipe.checkpointing else {"checkpointing": True} | setting
+            smaller = self.need(self.cost(recipe.with_(**changes), changes.get("pack_tokens", largest), row))
             if smaller <= self.device.memory:
-                return f"{shortage}: set {setting} (then {smaller / 1e9:.0f} GB)"
+                advice = " ".join(f"--set {recipe.name}.{field}={value}" for field, value in changes.items())
+                return f"{shortage}: {advice} (then {smaller / 1e9:.0f} GB)"
         return f"{shortage}: no setting is enough; take a larger GPU or a smaller model"
 
     def arms(self, champion: Recipe, task: str) -> dict[str, Recipe]:
@@ -220,7 +215,7 @@ class _Planner:
         sample = distinct.sample(min(len(distinct), SAMPLE), random_state=0)["query"].tolist()
         mean = np.mean([len(ids) for ids in tokenizer(sample)["input_ids"]])
         tokens = 2 * mean * len(distinct)  # read, and written
-        # Two operations a weight of the encoder or of the decoder, half of the network.
+        # Two operations per weight of the encoder or of the decoder, half of the network.
         flops = tokens * ZOO[name].parameters
         cost = Cost(int(ZOO[name].parameters), 0, 2 * ZOO[name].parameters, 0, 0, 1e9, flops)
         hours = flops / (self.device.peak * DECODING * self.world) / 3600

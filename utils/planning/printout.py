@@ -1,4 +1,4 @@
-"""The plan as text: one line a step, the totals, and the steps that do not fit."""
+"""The plan as text: one line per step, the totals, and the steps that do not fit."""
 
 from utils.planning.devices import Device
 from utils.planning.plan import DECODING, Step
@@ -10,13 +10,13 @@ def disk_needed(steps: list[Step]) -> float:
 
 
 def write_plan(steps: list[Step], device: Device, why: str, free: float) -> str:
-    """The plan as lines: one a step, the totals, and the steps that do not fit, each with the setting that makes it fit.
+    """The plan as lines: one per step, the totals, and the steps that do not fit, each with the setting that makes it fit.
 
     `why` is the reason for the device, `free` the bytes of free disk.
     """
     lines = [
         f"device:  {device.count} x {device.name}, {device.memory / 1e9:.0f} GB, peak {device.peak / 1e12:.3g} TFLOP/s ({why})",
-        f"stated:  {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation; each"
+        f"assumed: {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation; each"
         " non-English query is paired with an English one of the data",
         "",
         f"{'nb':<3}{'step':<32}{'task':<5}{'rows':>10}{'answers':>10}{'queries':>9}{'tokens':>9}{'PFLOP':>10}"
@@ -40,7 +40,7 @@ def write_plan(steps: list[Step], device: Device, why: str, free: float) -> str:
     hours, disk = sum(step.hours for step in steps), disk_needed(steps)
     lines += [
         "",
-        f"in all:  {hours:.1f} hours on {device.count} x {device.name}, {hours * device.count:.0f} device-hours",
+        f"total:   {hours:.1f} hours on {device.count} x {device.name}, {hours * device.count:.0f} device-hours",
         f"disk:    {disk / 1e9:.1f} GB for weights to fetch, adapters and a checkpoint, {free / 1e9:.1f} GB free"
         + ("" if disk < free else "; make room, or name a folder of weights with --models"),
     ]

@@ -115,7 +115,7 @@ class Parts:
 def encode_parts(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, parts: list[np.ndarray]) -> Parts:
     """Encode sampled parts of a table, as `sample_steps` and `sample_neighbours` return them."""
     rows = table.iloc[np.concatenate(parts)]
-    encoded = encode(rows, task, tokenizer, recipe, ZOO[recipe.model].family == "xlm-r")
+    encoded = encode(rows, task, tokenizer, recipe, ZOO[recipe.model].encoder)
     return Parts(encoded, np.cumsum([len(part) for part in parts]).tolist())
 
 

@@ -1,4 +1,4 @@
-"""The name of a profile and overrides in, its frozen settings out; what a competitor edits stands here, one file a profile."""
+"""The name of a profile and overrides in, its frozen settings out; one file per profile, to be edited."""
 
 from utils.profiles.registry import PROFILES as PROFILES
 from utils.profiles.registry import load as load

@@ -1,6 +1,6 @@
 """The winning system's bake-off, up to Gemma-3-12B, on the competition's rows: GPUs of 80 GB.
 
-The numbers made the published score: 2 epochs, constant schedule, 32 rows a step (arXiv 2510.25428, its code).
+The numbers made the published score: 2 epochs, constant schedule, 32 rows per step (arXiv 2510.25428, its code).
 """
 
 from utils.core.recipe import Recipe
@@ -18,7 +18,7 @@ DECODERS = tuple(
     for name in ("qwen3-0.6b", "qwen2.5-7b", "qwen3-8b", "qwen2.5-14b", "qwen3-14b", "gemma-2-9b", "gemma-3-12b")
 )
 GEMMA_12B = DECODERS[-1]
-# What the report says of its training, where its code did something else: 5 epochs, a linear fall, 8 rows a step.
+# What the report says of its training, where its code did something else: 5 epochs, a linear fall, 8 rows per step.
 AS_REPORTED = GEMMA_12B.with_(
     name="gemma-3-12b-as-reported", variant_of=GEMMA_12B.name, epochs=5.0, schedule="linear", batch_rows=8
 )

@@ -1,4 +1,4 @@
-"""What a profile is made of. Its numbers stand in one file a profile; nothing here is chosen for any of them."""
+"""The classes that a profile is made of; their values are in one file per profile."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,14 +34,14 @@ class Final:
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings of one profile. Rows are training rows a task unless said otherwise; 0 = all."""
+    """The settings of one profile. Rows are training rows per task unless said otherwise; 0 = all."""
 
     name: str
     rows: int  # training rows that are split into folds
     fold_count: int
     group_depth: int  # levels of a category path that make a group
     translation: str  # none, glossary, or a translator of the zoo
-    validation_rows: int  # validation rows a fold in the bake-off and in TAPT
+    validation_rows: int  # validation rows per fold in the bake-off and in TAPT
     candidates: tuple[Recipe, ...]  # of the bake-off, from the constant upwards
     skipped: tuple[tuple[str, str], ...]  # families that cannot run here, and why
     comparison: str  # the candidate whose variants test the report's ideas
@@ -54,7 +54,7 @@ class Profile:
     auxiliary_rows: int  # rows of the auxiliary task in stage 1
     offline: bool  # never ask the hub
     retranslation: str = ""  # a second translator, for what the first leaves as it was
-    ranks: int = 1  # processes a machine that train together; 0 = one a visible GPU
+    ranks: int = 1  # processes per machine that train together; 0 = one per visible GPU
     sample_rows: int = 8000  # size of the embedded data, where it is used
     embedded: bool = False  # use the embedded data whatever lies in data/raw
     cache: str = "translations"  # name of the translation cache in data/cache

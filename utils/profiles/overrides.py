@@ -15,10 +15,15 @@ from utils.core.recipe import Recipe
 from utils.models.zoo import ZOO
 from utils.profiles.base import Final, Profile
 
-PROFILE, FINAL = "profile", "final."  # names in an override's normal form
-FIXED = ("name", "family", "kind", "variant_of", "candidate", "tasks")  # what an entry is, not how it is set
+PROFILE, FINAL = (
+    "profile",
+    "final.",
+)  # the profile whatever its name; what stands before a candidate's name for its final training
+# What an entry is, not how it is set; and what later steps set themselves.
+FIXED = ("name", "family", "kind", "variant_of", "candidate", "tasks", "auxiliary_rows")
+BASELINE_FIELDS = ("rows", "answer_rows", "folds", "translation", "max_length", "seed")  # all that a baseline reads
 AT_LEAST_ONE = (
-    "batch_rows", "share_rows", "pack_tokens", "score_tokens", "lora_rank", "lora_alpha", "fold_count", "finalists", "group_depth",
+    "batch_rows", "share_rows", "pack_tokens", "score_tokens", "lora_rank", "lora_alpha", "finalists", "group_depth",
 )  # fmt: skip
 SHARES = ("warmup", "dropout", "lora_dropout")  # numbers below 1
 SELECTION = "candidates"  # of the profile: which networks take part
@@ -48,13 +53,13 @@ def parse(text: str, profile: Profile) -> list[Override]:
         name, _, field = key.rpartition(".")
         if not (equals and name and field and value):
             raise ProfileError(f"--set {part}: write NAME.FIELD=VALUE, for instance e5-small.learning_rate=1e-4")
-        name = PROFILE if name == profile.name else name
+        name = profile.name if name == PROFILE else name
         types = _settable(name, profile, part)
         if field not in types:
             raise ProfileError(
                 f"--set {part}: {name} has no field {field} that can be set; {_nearest(field, list(types))}"
             )
-        overrides[name, field] = Override(name, field, _check(field, _read(value, types[field], part), profile, part))
+        overrides[name, field] = Override(name, field, _check(field, _read(value, types[field], part), part))
     return [overrides[key] for key in sorted(overrides)]
 
 
@@ -65,17 +70,19 @@ def join(overrides: list[Override]) -> str:
 
 def apply(profile: Profile, overrides: list[Override]) -> Profile:
     """The profile with its fields, candidates and finals changed; a selection of candidates comes last."""
+    selection = ()
     for override in overrides:
         change = {override.field: override.value}
-        if override.name == PROFILE:
-            profile = profile if override.field == SELECTION else replace(profile, **change)
+        if (override.name, override.field) == (profile.name, SELECTION):
+            selection = override.value
+        elif override.name == profile.name:
+            profile = replace(profile, **change)
         elif override.name.startswith(FINAL):
             finals = (replace(f, **change) if FINAL + f.candidate == override.name else f for f in profile.finals)
             profile = replace(profile, finals=tuple(finals))
         else:
             profile = _change_candidate(profile, override)
-    selections = [override.value for override in overrides if (override.name, override.field) == (PROFILE, SELECTION)]
-    return profile.select(list(selections[0])) if selections else profile
+    return profile.select(list(selection)) if selection else profile
 
 
 def _change_candidate(profile: Profile, override: Override) -> Profile:
@@ -88,23 +95,24 @@ def _change_candidate(profile: Profile, override: Override) -> Profile:
         or (recipe.variant_of == override.name and getattr(recipe, override.field) == before)
     }
     candidates = (r.with_(**{override.field: override.value}) if r.name in changed else r for r in profile.candidates)
-    overridden = profile.overridden | {(name, override.field) for name in changed}
+    by_task = override.field == "max_length" and override.value == 0
+    overridden = profile.overridden | {(name, override.field) for name in changed if not by_task}
     return replace(profile, candidates=tuple(candidates), overridden=overridden)
 
 
 def _settable(name: str, profile: Profile, part: str) -> dict[str, Any]:
-    """Field -> type of what can be set under a name."""
-    candidates = [recipe.name for recipe in profile.candidates]
+    """Field -> type of what can be set under a name. Raises ProfileError for an unknown one."""
+    kinds = {recipe.name: recipe.kind for recipe in profile.candidates}
     finals = [FINAL + final.candidate for final in profile.finals]
-    if name == PROFILE:
+    if name == profile.name:
         return _simple(Profile) | {SELECTION: tuple[str, ...]}
     if name in finals:
         return _simple(Final)
-    if name in candidates:
-        return _simple(Recipe)
-    raise ProfileError(
-        f"--set {part}: no candidate, final or profile {name}; {_nearest(name, [*candidates, *finals, profile.name])}"
-    )
+    if name in kinds:
+        fields = _simple(Recipe)
+        return fields if kinds[name] == "classifier" else {field: fields[field] for field in BASELINE_FIELDS}
+    known = [*kinds, *finals, profile.name]
+    raise ProfileError(f"--set {part}: no candidate, final or profile {name}; {_nearest(name, known)}")
 
 
 def _simple(holder: type) -> dict[str, Any]:
@@ -133,7 +141,9 @@ def _read(text: str, hint: Any, part: str) -> Any:
             raise ProfileError(f"--set {part}: use one of {', '.join(choices)}")
         return choices[text]
     if hint is bool:
-        return _read(text.capitalize(), Literal[True, False], part)
+        if text.lower() not in ("true", "false"):
+            raise ProfileError(f"--set {part}: use true or false")
+        return text.lower() == "true"
     try:
         return hint(text)
     except ValueError:
@@ -141,12 +151,10 @@ def _read(text: str, hint: Any, part: str) -> Any:
         raise ProfileError(f"--set {part}: {text!r} is not {kind}") from None
 
 
-def _check(field: str, value: Any, profile: Profile, part: str) -> Any:
-    """A value that makes sense in its field. Raises ProfileError."""
+def _check(field: str, value: Any, part: str) -> Any:
+    """A value that lies in its field's range. Raises ProfileError."""
     if field == "model" and value not in ZOO:
         raise ProfileError(f"--set {part}: {value} is no model of utils/models/zoo.py; {_nearest(value, list(ZOO))}")
-    if field == "folds" and not all(0 <= fold < profile.fold_count for fold in value):
-        raise ProfileError(f"--set {part}: folds lie between 0 and {profile.fold_count - 1}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         least, most = int(field in AT_LEAST_ONE), 1.0 if field in SHARES else math.inf
         if not least <= value < most:

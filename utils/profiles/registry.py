@@ -4,6 +4,7 @@ from utils.core.errors import ProfileError
 from utils.profiles import overrides
 from utils.profiles.a100 import A100
 from utils.profiles.base import Profile
+from utils.profiles.checks import check
 from utils.profiles.laptop import LAPTOP
 from utils.profiles.rehearsal import REHEARSAL
 from utils.profiles.smoke import SMOKE
@@ -18,7 +19,9 @@ def load(name: str, changes: str = "") -> Profile:
     """
     if name not in PROFILES:
         raise ProfileError(f"unknown profile {name!r}; use one of {', '.join(PROFILES)}")
-    return overrides.apply(PROFILES[name], overrides.parse(changes, PROFILES[name]))
+    profile = overrides.apply(PROFILES[name], overrides.parse(changes, PROFILES[name]))
+    check(profile)
+    return profile
 
 
 def normalise(name: str, changes: str) -> str:

@@ -1,6 +1,6 @@
 """Start the processes (ranks) of a job file on one machine or several, stream the first rank's output, report the first error.
 
-A notebook's kernel cannot be a rank itself. So it writes a job file and starts one supervisor a machine
+A notebook's kernel cannot be a rank itself. So it writes a job file and starts one supervisor per machine
 (`utils.training.supervisor`), which starts the ranks through torchrun's agent and ends them when its standard input closes.
 """
 
@@ -124,7 +124,7 @@ def _explain(job: Path) -> str:
     if first["exitcode"] < 0:
         name = signal.Signals(-first["exitcode"]).name
         hint = "; out of memory is the usual cause" if name == "SIGKILL" else ""
-        return f"{where} was killed ({name}){hint}; the same command goes on from its last checkpoint"
+        return f"{where} was killed ({name}){hint}; the same command continues from its last checkpoint"
     return f"{where} ended with exit code {first['exitcode']}; see {job.parent}/node*.log"
 
 

@@ -40,7 +40,7 @@ def predict(
                 if smaller == tokens:
                     raise
                 tokens = smaller
-                print(f"  {title}: out of memory, going on with packs of {tokens:,} tokens", flush=True)
+                print(f"  {title}: out of memory, continuing with packs of {tokens:,} tokens", flush=True)
                 queue = _queue(rows, np.concatenate([batch, *queue]), tokens)
                 continue
             probabilities[batch] = torch.softmax(scores, -1)[:, 1].cpu().numpy()

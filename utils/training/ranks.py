@@ -11,13 +11,13 @@ from torch import Tensor
 class Topology:
     """Where processes run. `hosts` are machines that share this folder, this one first; empty = this machine only."""
 
-    ranks: int = 1  # processes a machine; 0 = one for each visible GPU
+    ranks: int = 1  # processes per machine; 0 = one per visible GPU
     hosts: tuple[str, ...] = ()
     shell: str = "ssh"  # what runs a command on another machine, given its name and the command
 
     @property
     def count(self) -> int:
-        """Number of processes a machine."""
+        """Number of processes per machine."""
         if self.ranks:
             return self.ranks
         return max(1, torch.cuda.device_count())

@@ -26,7 +26,7 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of each row, in the table's order: one sequence a row, or two (query, target) for a bi-encoder.
+    """Token ids of each row, in the table's order: one sequence per row, or two (query, target) for a bi-encoder.
 
     `group` `[rows]` numbers the row's first field: rows of one group have a common prefix. `causal` marks rows of a decoder,
     which may share prefixes, in tries of at most `sequence_tokens`.
