@@ -151,16 +151,16 @@ def show_results(run: paths.Run, chosen: list[Path]) -> None:
         print(f"submission: {submission}")
 
 
-def begun_before(options: argparse.Namespace, run: paths.Run, profile: str) -> settings.Settings | None:
-    """What a run was begun with, where a later part of it is asked for. Raises SettingsError as `settings.load` does."""
+def earlier_settings(options: argparse.Namespace, run: paths.Run, profile: str) -> settings.Settings | None:
+    """The settings of a run of which a later part is asked for; else None. Raises SettingsError as `settings.load` does."""
     later = (options.only or options.first or "01").zfill(2) != "01"
     return settings.load(run, profile) if later and run.settings.exists() else None
 
 
-def choose_data(options: argparse.Namespace, profile: Profile, begun: settings.Settings | None) -> tuple[Path, str]:
+def choose_data(options: argparse.Namespace, profile: Profile, earlier: settings.Settings | None) -> tuple[Path, str]:
     """The data folder and the reason: a later part of a run goes on with the run's own, unless another is named."""
-    if begun and not options.data:
-        return Path(begun.data), "the run was started with it"
+    if earlier and not options.data:
+        return Path(earlier.data), "the run was started with it"
     return dataset.open_folder(options.data, profile.sample_rows, profile.embedded)
 
 
@@ -171,14 +171,14 @@ def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] 
     """
     choice = choose_profile(options.profile, not options.data and dataset.has_raw())
     run = paths.Run(options.run or choice.value)
-    begun = begun_before(options, run, choice.value)
-    changes = profiles.normalise(choice.value, options.overrides or (begun.overrides if begun else ""))
+    earlier = earlier_settings(options, run, choice.value)
+    changes = profiles.normalise(choice.value, options.overrides or (earlier.overrides if earlier else ""))
     profile = profiles.load(choice.value, changes)
-    folder, reason = choose_data(options, profile, begun)
+    folder, reason = choose_data(options, profile, earlier)
     print(f"data:    {folder} ({reason})\nprofile: {profile.name} ({choice.reason})\nrun:     {run.name}", flush=True)
     if changes:
         print(f"set:     {changes}", flush=True)
-    models = settings.absolute(options.models) or (begun.models if begun else "")
+    models = settings.absolute(options.models) or (earlier.models if earlier else "")
     if options.plan:
         print(plan_ahead(profile, folder, models, options.gpu)[0])
         return DONE
@@ -187,8 +187,8 @@ def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] 
 
         models = str(tiny.make_models(profile.models))
     settings.check(run, profile.name, changes)
-    if begun:
-        settings.check_data(run, begun, folder)
+    if earlier:
+        settings.check_data(run, earlier, folder)
     for notice in read_folder(folder).notices:
         print(f"notice:  {notice}")
     if not check_and_fetch(profile, folder, models, options.gpu):

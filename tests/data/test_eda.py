@@ -29,12 +29,12 @@ RAW = Raw(Path("data"), {("train", "QC"): TRAIN, ("test", "QC"): TEST})
 def test_each_file_is_described_in_one_row() -> None:
     train, test = eda.describe(RAW).to_dict("records")
     assert train == {
-        "task": "QC", "split": "train", "rows": 5, "queries": 4, "rows a query": 1.25, "languages": 3, "empty queries": 1,
+        "task": "QC", "split": "train", "rows": 5, "queries": 4, "rows per query": 1.25, "languages": 3, "empty queries": 1,
         "empty targets": 1, "duplicate pairs": 1, "positive": 0.6,
     }  # fmt: skip
     assert pd.isna(test.pop("positive"))  # a test file has no labels
     assert test == {
-        "task": "QC", "split": "test", "rows": 4, "queries": 3, "rows a query": 1.33, "languages": 3, "empty queries": 0,
+        "task": "QC", "split": "test", "rows": 4, "queries": 3, "rows per query": 1.33, "languages": 3, "empty queries": 0,
         "empty targets": 0, "duplicate pairs": 0,
     }  # fmt: skip
 

@@ -90,7 +90,7 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
 
 
 def row_by_row(model: nn.Module, rows: list[Ids]) -> Tensor:
-    """The slow reference: every row alone, through the stock class."""
+    """The slow reference: every row alone, through the unmodified transformers class."""
     return torch.cat([model(input_ids=torch.tensor([row])).logits for row in rows])
 
 

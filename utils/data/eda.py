@@ -21,7 +21,7 @@ def describe(raw: Raw) -> pd.DataFrame:
                 "split": split,
                 "rows": len(table),
                 "queries": query.nunique(),
-                "rows a query": round(len(table) / query.nunique(), 2),
+                "rows per query": round(len(table) / query.nunique(), 2),
                 "languages": table["language"].nunique(),
                 "empty queries": int((query == "").sum()),
                 "empty targets": int((target == "").sum()),

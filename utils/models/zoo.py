@@ -1,4 +1,4 @@
-"""The model zoo, one line a model: its id on the hub, its licence, its shape, and settings that depend on its architecture.
+"""The model zoo, one line per model: its id on the hub, its licence, its shape, and settings that depend on its architecture.
 
 A new line here makes a model available to the profiles. Its shape may be left out: it is then read from its weights' config.
 """
