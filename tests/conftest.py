@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,37 +47,48 @@ def nothing_beside(tmp_path_factory: pytest.TempPathFactory) -> None:
     configuration.set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the project without data, runs or caches, sharing environment and packaged weights; `paths` points to it."""
-    copy = tmp_path_factory.mktemp("project") / "it's a copy"  # a path with what shells and URLs trip over
+def copy_project(copy: Path) -> Path:
+    """The project without data, runs or caches, sharing environment and packaged weights."""
     for name in ("utils", "notebooks", "data/sample", "submissions/figures"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for name in ("run_all.sh", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, copy / name)
     (copy / ".venv").symlink_to(Path(sys.prefix))
     (copy / "data" / "weights").symlink_to(paths.WEIGHTS)
-    yield copy
+    return copy
 
 
-@pytest.fixture(scope="session")
-def environment(project: Path) -> dict[str, str]:
-    """Of a process that is to import the copy's package, its kernels too."""
+def open_environment(project: Path) -> dict[str, str]:
+    """Of a process that is to import a copy's package, its kernels too."""
     return os.environ | {"PYTHONPATH": str(project), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="session")
-def shell(project: Path, environment: dict[str, str]) -> Shell:
-    """Runs a command of the project from the copy's root and gives the finished process."""
+def open_shell(project: Path) -> Shell:
+    """Runs a command of the project from a copy's root and gives the finished process."""
 
     def run(*command: object, **options: object) -> subprocess.CompletedProcess:
         arguments = [sys.executable if command[0] == "python" else command[0], *command[1:]]
-        options = {"env": environment, "input": ""} | options
+        options = {"env": open_environment(project), "input": ""} | options
         return subprocess.run(
             list(map(str, arguments)), cwd=project, capture_output=True, text=True, check=False, **options
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def environment(project: Path) -> dict[str, str]:
+    return open_environment(project)
+
+
+@pytest.fixture(scope="session")
+def shell(project: Path) -> Shell:
+    return open_shell(project)
 
 
 @pytest.fixture(scope="session")

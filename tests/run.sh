@@ -8,5 +8,7 @@ for argument in "$@"; do
     if [ "$argument" = --all ]; then select=(--hypothesis-profile=all); else arguments+=("$argument"); fi
 done
 ./run_all.sh --setup
+# DeepSpeed compiles a part of itself on its first use: once for this folder, beside the other temporary files.
+export TORCH_EXTENSIONS_DIR="${TMPDIR:-/tmp}/torch-extensions-$(pwd | cksum | cut -d' ' -f1)"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
 exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "${select[@]}" ${arguments[@]+"${arguments[@]}"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Shell
+from conftest import Shell, copy_project, open_shell
 
 from utils.core import paths
 from utils.core.paths import Run
@@ -237,8 +237,9 @@ def test_a_second_call_reuses_everything_and_a_deleted_fold_is_refitted_alone(sm
     assert (smoke.run.submission / "submit.zip").read_bytes() == before
 
 
-def test_a_part_of_a_run_names_only_what_is_there(shell: Shell, small: Path, tiny_models: Path) -> None:
-    """Its overrides are kept, and a later part of the run takes them up."""
+def test_a_part_of_a_run_names_only_what_is_there(tmp_path: Path, small: Path, tiny_models: Path) -> None:
+    """Its overrides are kept, and a later part of the run takes them up; in a folder with all that a path may hold."""
+    shell = open_shell(copy_project(tmp_path / "it's a {copy} ü"))
     command = ("./run_all.sh", "--profile", "smoke", "--run", "test-part", "--data", small, "--models", tiny_models)
     first = shell(*command, "--only", "01", "--rows", "150")
     assert first.returncode == 0, first.stderr[-3000:]

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from utils import submit
+from utils.core import paths
+from utils.core.settings import Settings, save
 
 TEXT = st.none() | st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=15)
 TESTS = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 1)), min_size=1, max_size=12)
@@ -115,3 +117,24 @@ def test_escapes_follow_the_test_file(tmp_path: Path) -> None:
     (tmp_path / "test_QI.txt").write_text(json.dumps(line) + "\n", "ascii")
     submit.write_submission({"QI": pd.DataFrame({"id": [1], "prediction": [1]})}, tmp_path, tmp_path / "out")
     assert b'"\\u9774"' in (tmp_path / "out" / "submit_QI.txt").read_bytes()
+
+
+def test_windows_line_ends_and_doubled_keys_are_reported(folder: Path) -> None:
+    path = folder / "out" / "submit_QI.txt"
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"\n", b"\r\n", 1))
+    assert "submit_QI.txt:1: ends with a Windows line end" in submit.check_submission(folder / "out", folder)
+    path.write_bytes(good.replace(b'"prediction": 1', b'"prediction": 0, "prediction": 1', 1))
+    assert any("key prediction twice" in problem for problem in submit.check_submission(folder / "out", folder))
+
+
+def test_without_its_data_a_submission_cannot_be_checked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(paths, "ROOT", folder)
+    run = paths.Run("small")
+    save(run, Settings("smoke", str(folder)))
+    monkeypatch.setattr("sys.argv", ["submit", "--run", "small", "--check", str(folder / "out")])
+    assert submit.main() == 0
+    (folder / "test_QI.txt").unlink()
+    assert submit.main() == 2 and "other data" in capsys.readouterr().err

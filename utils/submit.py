@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils.core.errors import DataError
+from utils.core.errors import InputError
 from utils.core.files import write_text, write_with
 from utils.core.paths import Run, raw_file
 from utils.core.schema import TARGET_KEY, TASKS
+from utils.core.settings import reopen
 from utils.data.raw import read_file
+from utils.data.rows import parse_line
 
 ARCHIVE = "submit.zip"
 
@@ -102,10 +104,11 @@ def check_lines(content: bytes, test: pd.DataFrame, task: str) -> list[str]:
 
 def _line_problem(line: str, row: tuple, task: str) -> str:
     """The first problem of a line, empty for none; `row` is the test file's id, language, query and target."""
-    try:
-        content = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"not valid JSON ({error.msg})"
+    if line.endswith("\r"):
+        return "ends with a Windows line end"
+    content, problem = parse_line(line)
+    if problem:
+        return problem
     if not isinstance(content, dict) or list(content) != _keys(task):
         return f"keys must be {', '.join(_keys(task))}, in this order"
     if type(content["id"]) is not int or content["id"] != row[0]:
@@ -153,7 +156,7 @@ def require_valid(folder: Path, data: Path) -> None:
 
 
 def main() -> int:
-    """The command: check a submission folder. Exit code 0 if it is valid, 1 with the problems, 2 for a data error."""
+    """The command: check a submission folder. Exit code 0 if it is valid, 1 with the problems, 2 where the run's data is gone."""
     parser = argparse.ArgumentParser(prog="python -m utils.submit", description="Check a run's submission strictly.")
     parser.add_argument("--run", required=True)
     parser.add_argument(
@@ -164,10 +167,9 @@ def main() -> int:
     if not run.settings.exists():
         parser.error(f"run {name!r} is not known; runs/{name}/run.json is missing: run ./run_all.sh --run {name}")
     folder = Path(arguments.check) if arguments.check else run.submission
-    data = Path(json.loads(run.settings.read_text("utf-8"))["data"])
     try:
-        problems = check_submission(folder, data)
-    except DataError as error:
+        problems = check_submission(folder, Path(reopen(run).data))
+    except InputError as error:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(problems) if problems else f"{folder}: valid", file=sys.stderr if problems else sys.stdout)

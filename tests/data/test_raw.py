@@ -151,3 +151,20 @@ def test_caps_take_whole_queries() -> None:
     capped = tables.sample_queries(table, 40, seed=1)
     assert len(capped) == 39 and (capped.groupby("query").size() == 3).all() and capped["id"].is_monotonic_increasing
     assert tables.sample_queries(table, 40, seed=1).equals(capped) and len(tables.sample_queries(table, 0, 1)) == 90
+
+
+def test_a_solution_that_cannot_be_used_scores_nothing_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = folder_with(tmp_path, [row(number) for number in range(40)])
+    labelled = [row(number) for number in range(len((folder / "test_QC.txt").read_text().splitlines()))]
+    write(folder, "test_QC.txt", [{key: value for key, value in line.items() if key != "label"} for line in labelled])
+    (folder / "solution").mkdir()
+    write(folder / "solution", "test_QC.txt", labelled)
+    assert raw.read_solutions(folder, "QC")["test"]["label"].tolist() == [line["label"] for line in labelled]
+    write(folder / "solution", "test_QC.txt", labelled[:-1])
+    assert raw.read_solutions(folder, "QC") == {}
+    assert "notice: not scored on test: solution/test_QC.txt has other ids than test_QC.txt" in capsys.readouterr().out
+    write(folder / "solution", "test_QC.txt", b"{broken")
+    assert raw.read_solutions(folder, "QC") == {}
+    assert "notice: not scored on test: solution/test_QC.txt:1: not valid JSON" in capsys.readouterr().out

@@ -166,3 +166,9 @@ def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> Non
         assert decide.load_ensemble(tmp_path / "ensemble.json", task) == (ensemble, "glossary")
     with pytest.raises(KeyError):
         decide.load_ensemble(tmp_path / "ensemble.json", "QX")
+
+
+def test_a_member_that_answers_with_no_number_is_named() -> None:
+    broken = table([1, 0], [0.5, float("nan")])
+    with pytest.raises(ValueError, match="e5: 1 probabilities are not numbers"):
+        decide.combine({"e5": broken}, {"e5": 1.0}, {"e5": (1.0, 0.0)})

@@ -1,13 +1,13 @@
 """Query-target pairs to score, read and checked from JSON Lines."""
 
-import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from utils.core.errors import DataError
-from utils.core.schema import LANGUAGES, TARGET_KEY
+from utils.core.schema import TARGET_KEY
+from utils.data.rows import parse_line, raise_problems, row_problem, split_lines
 from utils.data.text import normalise_query
 
 
@@ -23,32 +23,17 @@ def read_pairs(content: bytes, task: str, name: str) -> Pairs:
     """Parse JSON Lines of pairs; `language` (default en) and `id` are optional, blank lines are skipped.
 
     `name` is the file's name in messages. The table's `id` is the position of the line among the pairs. Raises DataError
-    with file and line of the first 20 problems.
+    with file and line of the first 20 problems and the number of the others.
     """
     lines, problems = [], []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            problems.append(f"{name}:{number}: not valid JSON ({error}); fix the line")
-            continue
-        missing_keys = [
-            key for key in ("origin_query", TARGET_KEY[task]) if not isinstance(row, dict) or key not in row
-        ]
-        if missing_keys:
-            problems.append(
-                f"{name}:{number}: key {', '.join(missing_keys)} is missing; each line needs origin_query and {TARGET_KEY[task]}"
-            )
-        elif row.get("language", "en") not in LANGUAGES:
-            problems.append(
-                f"{name}:{number}: language {json.dumps(row['language'])} is unknown; use one of {' '.join(LANGUAGES)}"
-            )
+    keys = ["origin_query", TARGET_KEY[task]]
+    for number, line in split_lines(content, name, problems, Counter()):
+        row, problem = parse_line(line)
+        if problem := problem or row_problem(row, task, keys):
+            problems.append(f"{name}:{number}: {problem}")
         else:
             lines.append(row)
-    if problems:
-        raise DataError("\n".join(problems[:20]))
-    texts = [(row.get("language", "en"), row["origin_query"], row[TARGET_KEY[task]]) for row in lines]
-    table = pd.DataFrame(texts, columns=["language", "origin_query", "target"]).astype(object)
+    raise_problems(problems)
+    texts = [(row.get("language", "en"), *(row[key] for key in keys)) for row in lines]
+    table = pd.DataFrame(texts, columns=["language", "origin_query", "target"], dtype=object)
     return Pairs(lines, table.assign(id=range(len(table)), query=[normalise_query(q) for q in table["origin_query"]]))

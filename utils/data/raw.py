@@ -1,19 +1,15 @@
 """Read and check the competition's files."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from utils.core.errors import DataError
 from utils.core.paths import raw_file, solution_file
-from utils.core.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
-
-MAX_PROBLEMS = 20  # listed per file; further ones are only counted
-LABELS = {0: 0, 1: 1, "0": 0, "1": 1}
+from utils.core.schema import SPLITS, TARGET_KEY, TASKS
+from utils.data.rows import LABELS, parse_line, raise_problems, row_problem, split_lines
 
 
 @dataclass(frozen=True)
@@ -35,61 +31,6 @@ class Raw:
         return [split for split in SPLITS if (split, task) in self.tables]
 
 
-def _raise_problems(problems: list[str]) -> None:
-    """Raises DataError with the first problems in words and the number of the rest, if there are any."""
-    if problems:
-        rest = len(problems) - MAX_PROBLEMS
-        raise DataError(
-            "\n".join(problems[:MAX_PROBLEMS] + ([f"... and {rest} more of this file"] if rest > 0 else []))
-        )
-
-
-def _text_problem(key: str, value: Any) -> str:
-    """What is wrong with a text or null value and what to do, or the empty text."""
-    if value is not None and not isinstance(value, str):
-        return f"{key} is {json.dumps(value)[:40]}, not text; put it in quotes"
-    if value and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
-        return f"{key} holds half of a surrogate pair, which no file can store; fix or remove the \\ud... escape"
-    return ""
-
-
-def _row_problem(row: Any, task: str, keys: list[str], labelled: bool) -> str:
-    """What is wrong with one parsed row and what to do, or the empty text."""
-    if not isinstance(row, dict):
-        return "not a JSON object; write one object per line"
-    missing_keys = [key for key in keys if key not in row]
-    if missing_keys:
-        return f"key {', '.join(missing_keys)} is missing; each line needs {', '.join(keys)}"
-    if isinstance(row["id"], bool) or not isinstance(row["id"], int) or not -(2**63) <= row["id"] < 2**63:
-        return f"id is {json.dumps(row['id'])[:40]}, not a whole number; number the rows"
-    if row.get("task", task) != task:
-        return f"task is {json.dumps(row['task'])[:40]} in a file of {task}; move the row to the right file or fix the task"
-    if row["language"] not in LANGUAGES if isinstance(row["language"], str) else True:
-        return f"language {json.dumps(row['language'])[:40]} is unknown; use one of {' '.join(LANGUAGES)}"
-    if labelled and (isinstance(row["label"], (bool, float, list, dict)) or row["label"] not in LABELS):
-        return f"label is {json.dumps(row['label'])[:40]}; a label is 0 or 1"
-    return _text_problem("origin_query", row["origin_query"]) or _text_problem(TARGET_KEY[task], row[TARGET_KEY[task]])
-
-
-def _lines(content: bytes, name: str, problems: list[str], counts: Counter[str]) -> list[tuple[int, str]]:
-    """Numbered lines that are not blank, decoded, without byte-order mark and Windows line ends; adds to problems and counts."""
-    if content.startswith(b"\xef\xbb\xbf"):
-        content, counts["bom_removed"] = content[3:], 1
-    lines = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.endswith(b"\r"):
-            line, counts["crlf_removed"] = line[:-1], counts["crlf_removed"] + 1
-        if not line.strip():
-            counts["blank_lines"] += 1
-            continue
-        try:
-            lines.append((number, line.decode("utf-8")))
-        except UnicodeDecodeError as error:
-            problems.append(f"{name}:{number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
-    counts["blank_lines"] -= content.endswith(b"\n") or not content  # nothing follows the last line end
-    return lines
-
-
 def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd.DataFrame, dict[str, int]]:
     """Read one JSON Lines file of the competition.
 
@@ -106,16 +47,9 @@ def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd
         raise DataError(f"{name}:1: cannot be read ({error.strerror}); check the file and its permissions") from None
     keys = ["id", "language", "origin_query", TARGET_KEY[task]] + (["label"] if labelled else [])
     rows, first_line = [], {}
-    for number, line in _lines(content, name, problems, counts):
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
-            problems.append(
-                f"{name}:{number}: not valid JSON ({reason}, character {getattr(error, 'colno', 1)}); fix the line"
-            )
-            continue
-        problem = _row_problem(row, task, keys, labelled)
+    for number, line in split_lines(content, name, problems, counts):
+        row, problem = parse_line(line)
+        problem = problem or row_problem(row, task, keys, labelled)
         if not problem and first_line.setdefault(row["id"], number) != number:
             problem = f"id {row['id']} is also the id of line {first_line[row['id']]}; give each row its own id"
         if problem:
@@ -124,7 +58,7 @@ def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd
         counts["text_labels"] += labelled and isinstance(row["label"], str)
         counts["labels_ignored"] += not labelled and "label" in row
         rows.append([row[key] if key != "label" else LABELS[row[key]] for key in keys])
-    _raise_problems(problems)
+    raise_problems(problems)
     if not rows:
         raise DataError(f"{name}:1: no rows; the file must hold one JSON object per line")
     counts["rows"] = len(rows)
@@ -186,10 +120,23 @@ def _train_problems(table: pd.DataFrame, name: str) -> list[str]:
 def read_solutions(folder: Path, task: str) -> dict[str, pd.DataFrame]:
     """Split -> labels (`id, label`) of dev and test, where the data folder has them; only notebook 07 reads them.
 
-    Raises DataError as `read_file` does.
+    A solution that is broken or does not hold just the ids of its split scores nothing: a notice says so.
     """
-    solutions = {split: read_solution(folder, split, task) for split in ("dev", "test")}
-    return {split: solution for split, solution in solutions.items() if solution is not None}
+    solutions = {}
+    for split in ("dev", "test"):
+        try:
+            solution = read_solution(folder, split, task)
+        except DataError as error:
+            print(f"notice: not scored on {split}: {str(error).splitlines()[0]}")
+            continue
+        if solution is None:
+            continue
+        ids, _ = read_file(raw_file(folder, split, task), task, labelled=False)
+        if set(solution["id"]) == set(ids["id"]):
+            solutions[split] = solution
+        else:
+            print(f"notice: not scored on {split}: solution/{split}_{task}.txt has other ids than {split}_{task}.txt")
+    return solutions
 
 
 def read_solution(folder: Path, split: str, task: str) -> pd.DataFrame | None:

@@ -61,6 +61,10 @@ def combine(
     """
     columns = []
     for name, table in members.items():
+        if lost := int(table["probability"].isna().sum()):
+            raise ValueError(
+                f"{name}: {lost} probabilities are not numbers; remove its folder in 06_final and train it again"
+            )
         values = calibrate(table["probability"], calibration[name]) * weights[name]
         columns.append(pd.Series(values, index=table["id"], name=name))
     mean = pd.concat(columns, axis=1, join="inner").sum(axis=1)

@@ -1,0 +1,100 @@
+"""Lines of JSON and everything that can be wrong with them: the check that all readers share."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from utils.core.errors import DataError
+from utils.core.schema import LANGUAGES, TARGET_KEY
+
+MAX_PROBLEMS = 20  # listed per file; further ones are only counted
+LABELS = {0: 0, 1: 1, "0": 0, "1": 1}
+
+
+def raise_problems(problems: list[str]) -> None:
+    """Raises DataError with the first problems in words and the number of the rest, if there are any."""
+    if problems:
+        rest = len(problems) - MAX_PROBLEMS
+        more = [f"... and {rest} more of this file"] if rest > 0 else []
+        raise DataError("\n".join(problems[:MAX_PROBLEMS] + more))
+
+
+def split_lines(content: bytes, name: str, problems: list[str], counts: Counter[str]) -> list[tuple[int, str]]:
+    """Numbered lines that are not blank, decoded, without byte-order mark and Windows line ends; adds to problems and counts."""
+    if content.startswith(b"\xef\xbb\xbf"):
+        content, counts["bom_removed"] = content[3:], 1
+    lines = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.endswith(b"\r"):
+            line, counts["crlf_removed"] = line[:-1], counts["crlf_removed"] + 1
+        if not line.strip():
+            counts["blank_lines"] += 1
+            continue
+        try:
+            lines.append((number, line.decode("utf-8")))
+        except UnicodeDecodeError as error:
+            problems.append(f"{name}:{number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
+    counts["blank_lines"] -= content.endswith(b"\n") or not content  # nothing follows the last line end
+    return lines
+
+
+def parse_line(line: str) -> tuple[Any, str]:
+    """The value of a line of JSON, and what is wrong with it and what to do, or the empty text.
+
+    The literal NaN, which pandas writes for a missing text, is null. A key twice, a number of thousands of digits and nesting
+    without end are wrong, whatever Python makes of them.
+    """
+    try:
+        return json.loads(line, parse_constant=_read_constant, object_pairs_hook=_read_object), ""
+    except json.JSONDecodeError as error:
+        return None, f"not valid JSON ({error.msg}, character {error.colno}); fix the line"
+    except RecursionError:
+        return None, "not valid JSON (nested too deeply, character 1); fix the line"
+    except ValueError as error:
+        reason = "a number of thousands of digits" if "digits" in str(error) else str(error)
+        return None, f"not valid JSON ({reason}); fix the line"
+
+
+def _read_constant(name: str) -> None:
+    if name != "NaN":
+        raise ValueError(f"{name} is no number")
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"key {twice} twice")
+    return row
+
+
+def row_problem(row: Any, task: str, keys: list[str], labelled: bool = False) -> str:
+    """What is wrong with one parsed row of a task and what to do, or the empty text; `keys` must be there."""
+    if not isinstance(row, dict):
+        return "not a JSON object; write one object per line"
+    missing = [key for key in keys if key not in row]
+    if missing:
+        return f"key {', '.join(missing)} is missing; each line needs {', '.join(keys)}"
+    if "id" in keys and (type(row["id"]) is not int or not -(2**63) <= row["id"] < 2**63):
+        return f"id is {_show(row['id'])}, not a whole number; number the rows"
+    if row.get("task", task) != task:
+        return f"task is {_show(row['task'])} in a file of {task}; move the row to the right file or fix the task"
+    language = row.get("language", "en")
+    if not isinstance(language, str) or language not in LANGUAGES:
+        return f"language {_show(language)} is unknown; use one of {' '.join(LANGUAGES)}"
+    if labelled and (isinstance(row["label"], (bool, float, list, dict)) or row["label"] not in LABELS):
+        return f"label is {_show(row['label'])}; a label is 0 or 1"
+    return _text_problem("origin_query", row["origin_query"]) or _text_problem(TARGET_KEY[task], row[TARGET_KEY[task]])
+
+
+def _text_problem(key: str, value: Any) -> str:
+    """What is wrong with a text or null value and what to do, or the empty text."""
+    if value is not None and not isinstance(value, str):
+        return f"{key} is {_show(value)}, not text; put it in quotes"
+    if value and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        return f"{key} holds half of a surrogate pair, which no file can store; fix or remove the \\ud... escape"
+    return ""
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value)[:40]
