@@ -29,12 +29,6 @@ settings.load_profile("default")
 FIRST = ("test_rehearsal", "test_pipeline", "test_launch", "test_house", "test_notebooks", "test_tries", "test_loop")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """A file is one worker's work, as its fixtures are; what starts ranks is one worker's too, as each takes a free port."""
-    if item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first."""
     order = {name: number for number, name in enumerate(FIRST)}

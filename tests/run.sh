@@ -11,4 +11,4 @@ done
 # DeepSpeed compiles a part of itself on its first use: once for this folder, beside the other temporary files.
 export TORCH_EXTENSIONS_DIR="${TMPDIR:-/tmp}/torch-extensions-$(pwd | cksum | cut -d' ' -f1)"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
-exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "${select[@]}" ${arguments[@]+"${arguments[@]}"}
+exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "${select[@]}" ${arguments[@]+"${arguments[@]}"}

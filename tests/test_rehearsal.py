@@ -18,7 +18,7 @@ from utils.core.paths import Run
 from utils.profiles.base import ZERO_STAGE
 from utils.profiles.rehearsal import REHEARSAL
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("ranks")]
+pytestmark = pytest.mark.long
 # The two ends of the bake-off: an encoder trained in full, a decoder with LoRA.
 OPTIONS = ("./run_all.sh", "--profile", "rehearsal", "--candidates", "xlm-roberta-large,gemma-3-12b")
 PATIENCE = 300  # seconds that anything may take on a busy machine

@@ -15,8 +15,6 @@ from utils.experiment.answer import answer_anywhere
 from utils.models import build, trained
 from utils.training.ranks import Topology
 
-pytestmark = pytest.mark.xdist_group("ranks")
-
 DECODER = recipe.Recipe(
     "tiny-gemma", "gemma", "gemma-3-270m", folds=(0, 1), pooling="last", query_first=False, lora_rank=4, max_length=64,
     score_tokens=160, seed=3,

@@ -89,11 +89,13 @@ def run_notebook(path: Path, run: paths.Run, parameters: dict[str, object]) -> N
     """Execute one notebook with those of the parameters that it takes; the copy lies in `runs/<run>/notebooks/`."""
     import papermill
 
-    taken = papermill.inspect_notebook(str(path))
+    # papermill reads braces in a path as parameters
+    source, copy = (str(file).replace("{", "{{").replace("}", "}}") for file in (path, run.notebooks / path.name))
+    taken = papermill.inspect_notebook(source)
     run.notebooks.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
-        str(path),
-        str(run.notebooks / path.name),
+        source,
+        copy,
         parameters={name: value for name, value in parameters.items() if name in taken},
         cwd=str(paths.NOTEBOOKS),
         progress_bar=False,

@@ -23,6 +23,7 @@ from utils.experiment import fit, jobs
 from utils.experiment.fit import Job
 from utils.experiment.jobs import fit_anywhere
 from utils.experiment.runtime import Runtime
+from utils.training import launch
 from utils.training.ranks import Topology, parse_topology
 
 RECIPE = Recipe(
@@ -31,7 +32,6 @@ RECIPE = Recipe(
 )  # fmt: skip
 TWO = Topology(ranks=2)
 PATIENCE = 300  # seconds that anything may take on a busy machine
-pytestmark = pytest.mark.xdist_group("ranks")
 
 
 def rows(count: int, first: int) -> pd.DataFrame:
@@ -191,3 +191,16 @@ def test_two_machines_train_together(
     engine = json.loads((tmp_path / fit.ENGINE).read_text())
     assert (engine["world_size"], engine["zero_stage"]) == (2, 2) and all(engine["ids_by_rank"])
     assert np.abs(np.loadtxt(tmp_path / "probabilities.txt") - alone[0]).max() < 1e-3
+
+
+def test_a_port_that_was_taken_meanwhile_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = ["rank 0 on here: DistNetworkError: EADDRINUSE, port 5", "Address already in use", ""]
+    monkeypatch.setattr(launch, "_run_once", lambda *_: errors.pop(0))
+    launch.run(tmp_path / "job.json", TWO, "worker", "none")
+    errors[:] = ["EADDRINUSE"] * 9
+    with pytest.raises(LaunchError, match="EADDRINUSE"):
+        launch.run(tmp_path / "job.json", TWO, "worker", "none")
+    assert len(errors) == 9 - launch.ATTEMPTS
+    errors[:] = ["rank 1 on here: ValueError: loss is nan", ""]
+    with pytest.raises(LaunchError, match="loss is nan"):
+        launch.run(tmp_path / "job.json", TWO, "worker", "none")

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 
 from utils.core.paths import ROOT
 
-pytestmark = pytest.mark.xdist_group("ranks")
 SCRIPT = str(ROOT / "tests" / "training" / "ranks.py")
 ENVIRONMENT = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
 

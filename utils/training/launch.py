@@ -22,6 +22,8 @@ from utils.core.paths import ROOT
 from utils.core.progress import Style
 from utils.training.ranks import Topology
 
+ATTEMPTS = 3
+PORT_TAKEN = ("EADDRINUSE", "ddress already in use")  # signs in an error message
 GRACE = 20.0  # seconds that the other processes have to end after one has failed
 # Signs in an error message that the rank has lost another one: its error is a consequence, not the cause.
 CONSEQUENCES = (
@@ -47,6 +49,17 @@ def run(job: Path, topology: Topology, worker: str, style: Style = "lines") -> N
 
     `worker` is the module that every rank runs. Raises LaunchError with the error of the rank that failed first.
     """
+    for attempt in range(ATTEMPTS):
+        error = _run_once(job, topology, worker, style)
+        if not error:
+            return
+        # Another program may take the free port before the ranks do.
+        if attempt + 1 == ATTEMPTS or not any(sign in error for sign in PORT_TAKEN):
+            raise LaunchError(error)
+
+
+def _run_once(job: Path, topology: Topology, worker: str, style: Style) -> str:
+    """`run`, once: the error of the rank that failed first, or the empty text."""
     for stale in job.parent.glob("failed*.json"):
         stale.unlink()
     hosts = topology.hosts or ("127.0.0.1",)
@@ -62,8 +75,7 @@ def run(job: Path, topology: Topology, worker: str, style: Style = "lines") -> N
     finally:
         _end(nodes)
         output.join(GRACE)
-    if failure:
-        raise LaunchError(_explain(job))
+    return _explain(job) if failure else ""
 
 
 def _start_node(number: int, host: str, job: Path, shell: str) -> subprocess.Popen[str]:
