@@ -17,7 +17,6 @@ from utils.core import paths
 from utils.core.paths import Run
 from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS
 from utils.data.tables import read_table
-from utils.sample import dataset
 
 WATCHER = """
 import os, sys
@@ -291,13 +290,3 @@ def test_overrides_reach_the_training(smoke: Smoke) -> None:
     """One way through: what the profile says is what the recipe beside a fold says."""
     recipe = json.loads((smoke.run.bakeoff / "QC" / "e5-small" / "recipe.json").read_text())
     assert recipe["learning_rate"] == 6e-5 and recipe["rows"] == 24
-
-
-def test_data_raw_is_found_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
-    monkeypatch.setattr(dataset, "RAW", tmp_path / "raw")
-    assert not dataset.has_raw()
-    shutil.copytree(small, tmp_path / "raw")
-    assert dataset.open_folder("", 800) == (tmp_path / "raw", "the competition's files are in data/raw")
-    monkeypatch.setattr(dataset, "SAMPLE", tmp_path / "sample")
-    folder, reason = dataset.open_folder("", 400, embedded=True)
-    assert folder == tmp_path / "sample-400" and "data of its own" in reason

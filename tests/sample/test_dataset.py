@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,13 @@ def test_the_glossary_translates_without_spaces_between_words() -> None:
     terms = {"赤い": "red", "靴": "shoes", "靴ひも": "laces"}
     assert backends.look_up("赤い靴ひもセット", terms, 3, unspaced=True) == "red laces セット"
     assert backends.look_up("rojo rojos", {"rojo": "red"}, 4, unspaced=False) == "red rojos"
+
+
+def test_data_raw_is_found_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
+    monkeypatch.setattr(dataset, "RAW", tmp_path / "raw")
+    assert not dataset.has_raw()
+    shutil.copytree(small, tmp_path / "raw")
+    assert dataset.open_folder("", 800) == (tmp_path / "raw", "the competition's files are in data/raw")
+    monkeypatch.setattr(dataset, "SAMPLE", tmp_path / "sample")
+    folder, reason = dataset.open_folder("", 400, embedded=True)
+    assert folder == tmp_path / "sample-400" and "data of its own" in reason
