@@ -44,7 +44,7 @@ def rehearsal(project: Path, shell: Shell) -> Iterator[Rehearsal]:
 
 def workers(folder: Path) -> list[int]:
     """Processes that train below a folder."""
-    lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(["ps", "-wweo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [int(line.split()[0]) for line in lines if "utils.experiment.worker" in line and str(folder) in line]
 
 
@@ -69,25 +69,25 @@ def test_each_training_tells_its_engine_and_who_saw_what(task: str, rehearsal: R
 
 
 def test_after_a_killed_rank_the_next_call_ends_with_the_same_bytes(
-    rehearsal: Rehearsal, project: Path, environment: dict[str, str]
+    rehearsal: Rehearsal, project: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     whole, broken = rehearsal.whole, rehearsal.broken
     shutil.copytree(whole.root, broken.root)
     for folder in (broken.final, broken.ensemble):
         shutil.rmtree(folder)
     again = [*OPTIONS, "--run", broken.name, "--from", "06"]
-    pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(again, cwd=project, env=environment, **pipes) as running:
-        assert running.stdout is not None and running.stderr is not None
-        next(line for line in running.stdout if "QI fold 1" in line)  # its training has begun
-        ranks = workers(broken.final)
-        assert len(ranks) == 2
-        killed = time.monotonic()
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    with output.open("w") as out, errors.open("w") as err:
+        running = subprocess.Popen(again, cwd=project, env=environment, stdout=out, stderr=err)
+        ranks: list[int] = []
+        while len(ranks) < 2 and running.poll() is None:  # until fold 1 of QI is trained
+            time.sleep(0.05)
+            ranks = [rank for fold in (broken.final / "QI").glob("*/fold1") for rank in workers(fold)]
+        assert len(ranks) == 2, errors.read_text()
         os.kill(ranks[1], signal.SIGKILL)
-        running.stdout.read()
-        errors = running.stderr.read()
-        assert running.wait(PATIENCE) == 1 and time.monotonic() - killed < PATIENCE
-    assert "was killed (SIGKILL)" in errors and "06_final_train failed; its notebook lies in" in errors
+        assert running.wait(PATIENCE) == 1
+    assert "was killed (SIGKILL)" in errors.read_text()
+    assert "06_final_train failed; its notebook lies in" in errors.read_text()
     assert not workers(broken.final)
     done = subprocess.run(again, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "QI fold 0: reused" in done.stdout, done.stderr[-4000:]
