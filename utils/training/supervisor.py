@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.core.files import write_json
 
@@ -64,10 +64,11 @@ def _message(job: Path, rank: int) -> str:
     return json.loads(path.read_text("utf-8"))["message"] if path.exists() else ""
 
 
-def take_part(job: Path, work: Any) -> int:
-    """Run one rank: join the process group, call `work(job)`, write an error to the rank's error file; returns 0.
+def take_part(job: Path, work: Any) -> NoReturn:
+    """Run one rank: join the process group, call `work(job)`, write an error to the rank's error file, and end the process.
 
-    On an error the process ends at once with exit code 1.
+    The exit code is 0, or 1 after an error. The process ends at once in both cases: a regular exit after an error would wait for
+    the other ranks, which may be waiting for this one; after success, threads that libraries still hold may abort it.
     """
     import torch
     import torch.distributed as dist
@@ -87,9 +88,11 @@ def take_part(job: Path, work: Any) -> int:
     except BaseException as error:
         write_json(_error_file(job, rank), {"message": f"{type(error).__name__}: {error}"})
         traceback.print_exc()
-        os._exit(1)  # a regular exit would wait for the other ranks, which may be waiting for this one
+        os._exit(1)
     dist.destroy_process_group()
-    return 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def main() -> int:
