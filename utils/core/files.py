@@ -1,5 +1,6 @@
 """Atomic writes: a file is complete or absent, never half written."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -26,3 +27,9 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON with a final line end, atomically."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, 64 hex digits; the file is read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from utils.core.errors import DataError, SettingsError
-from utils.core.files import write_json
+from utils.core.files import sha256, write_json
 from utils.core.paths import ROOT, Run, raw_file
 from utils.core.schema import SPLITS, TASKS
 
@@ -33,7 +33,7 @@ def hash_data(folder: Path) -> str:
         if not path.exists():
             continue
         try:
-            content.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+            content.update(f"{path.name} {sha256(path)}\n".encode())
         except OSError as error:
             raise DataError(
                 f"{path.name}:1: cannot be read ({error.strerror}); check the file and its permissions"

