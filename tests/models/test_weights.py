@@ -319,6 +319,13 @@ def test_the_chunks_of_gemma_are_assembled_in_the_folder_that_is_named(
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
+def test_a_conversion_says_nothing_of_the_call_that_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text('{"is_local": true, "local_files_only": false, "pad_token": "<pad>"}')
+    conversions._forget_loading(path)
+    assert json.loads(path.read_text()) == {"pad_token": "<pad>"}
+
+
 HUB_FAILURES = {
     "offline": (LocalEntryNotFoundError("not in the cache"), "LocalEntryNotFoundError: not in the cache"),
     "proxy": (ProxyError("407 Proxy Authentication Required"), "ProxyError: 407 Proxy Authentication Required"),

@@ -137,11 +137,19 @@ def _convert_gemma(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
+    _forget_loading(folder / "tokenizer_config.json")
     original = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     config = type(original.config)(**{k: v for k, v in original.config.to_dict().items() if k != "quantization_config"})
     plain = AutoModelForCausalLM.from_config(config)  # transformers refuses to save a model read from GGUF
     plain.load_state_dict(original.state_dict())
     plain.save_pretrained(folder)
+
+
+def _forget_loading(path: Path) -> None:
+    """Without what a tokenizer's config says of the call that read it: the same package gives the same files everywhere."""
+    config = json.loads(path.read_text("utf-8"))
+    kept = {name: value for name, value in config.items() if name not in ("is_local", "local_files_only")}
+    write_text(path, json.dumps(kept, indent=2) + "\n")
 
 
 @dataclass(frozen=True)
