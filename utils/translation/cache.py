@@ -1,7 +1,6 @@
 """Queries -> English, once per distinct query, through a persistent cache in SQLite."""
 
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -9,35 +8,23 @@ from tqdm.auto import tqdm
 
 from utils.core.schema import LANGUAGES
 from utils.data.clean import Tables
-from utils.translation.backends import Backend
+from utils.translation.backends import Backend, copy_backend
+from utils.translation.quality import is_foreign, is_runaway, is_untranslated, source_language
+from utils.translation.store import Pair, open_store
+
+COUNTS = ("distinct", "copied", "cache_hits", "translated", "empty", "runaway")
+Open = Callable[[], Backend]  # opens a backend where it is needed: its weights may be large, or elsewhere
+OpenSecond = Callable[[], Backend | None]
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cache = sqlite3.connect(path, timeout=60)
-    cache.execute(
-        "create table if not exists translations (backend text, version text, language text, text text, english text,"
-        " primary key (backend, version, language, text)) without rowid"
-    )
-    return cache
-
-
-def _cache_hits(
-    cache: sqlite3.Connection, backend: Backend, pairs: list[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
-    """(language, query) -> English, for the pairs that the backend has translated before."""
-    query = "select english from translations where backend=? and version=? and language=? and text=?"
-    hits = {}
-    for language, text in pairs:
-        row = cache.execute(query, (backend.name, backend.version, language, text)).fetchone()
-        if row is not None:
-            hits[language, text] = row[0]
-    return hits
-
-
-def _batches(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+def _batches(items: list[Pair], size: int) -> Iterator[list[Pair]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _distinct(table: pd.DataFrame) -> list[Pair]:
+    """The table's distinct (language, query), in order."""
+    return list(dict.fromkeys(zip(table["language"], table["query"], strict=True)))
 
 
 def translate(
@@ -45,52 +32,42 @@ def translate(
 ) -> tuple[pd.Series, dict[str, int]]:
     """Translate every row's `query`, once per distinct (language, query), and cache the results batch by batch.
 
-    English and empty queries are copied. A repeated call continues after the last finished batch. Returns the English
-    texts on the table's index and counts of distinct queries: all, copied, cache hits, newly translated.
+    English and empty queries are copied; a query tagged as English in another script is translated from that script's language.
+    A repeated call continues after the last finished batch. Returns the English texts on the table's index, empty where the answer
+    ran away, and counts of distinct queries: all, copied, cache hits, newly translated, and of the answers those that are empty
+    and those that ran away. Raises DataError for a cache that cannot be used.
     """
-    pairs = list(dict.fromkeys(zip(table["language"], table["query"], strict=True)))
-    english = {pair: pair[1] for pair in pairs if pair[0] == "en" or not pair[1]}
-    foreign = [pair for pair in pairs if pair not in english]
-    cache = _open(cache_path)
-    try:
-        hits = _cache_hits(cache, backend, foreign)
-        misses = [pair for pair in foreign if pair not in hits]
-        english |= hits
-        with tqdm(
-            total=len(misses), desc=f"translate ({backend.name})", unit="query", disable=not (bar and misses)
-        ) as progress:
+    foreign = _distinct(table[is_foreign(table["language"], table["query"])])
+    answers, hits = _answer(foreign, backend, cache_path, bar) if foreign else ({}, 0)
+    runaway = [pair for pair, text in answers.items() if is_runaway(pair[1], text)]
+    english = answers | dict.fromkeys(runaway, "")
+    pairs = _distinct(table)
+    texts = [english.get(pair, pair[1]) for pair in zip(table["language"], table["query"], strict=True)]
+    empty = sum(not text for text in answers.values())
+    numbers = (len(pairs), len(pairs) - len(foreign), hits, len(foreign) - hits, empty, len(runaway))
+    return pd.Series(texts, index=table.index, dtype=object), dict(zip(COUNTS, numbers, strict=True))
+
+
+def _answer(pairs: list[Pair], backend: Backend, path: Path, bar: bool) -> tuple[dict[Pair, str], int]:
+    """The backend's answers to pairs, from the cache or made now, and how many the cache had."""
+    with open_store(path) as store:
+        hits = store.read(backend.name, backend.version, pairs)
+        misses = [pair for pair in pairs if pair not in hits]
+        title, hidden = f"translate ({backend.name})", not (bar and misses)
+        answers = dict(hits)
+        with tqdm(total=len(misses), desc=title, unit="query", disable=hidden) as progress:
             for batch in _batches(misses, backend.batch):
-                outputs = backend.translate([text for _, text in batch], [language for language, _ in batch])
-                rows = [(backend.name, backend.version, *pair, text) for pair, text in zip(batch, outputs, strict=True)]
-                with cache:
-                    cache.executemany("insert or replace into translations values (?,?,?,?,?)", rows)
-                english |= dict(zip(batch, outputs, strict=True))
+                sources = [source_language(*pair) for pair in batch]
+                made = dict(zip(batch, backend.translate([text for _, text in batch], sources), strict=True))
+                store.write(backend.name, backend.version, made)
+                answers |= made
                 progress.update(len(batch))
-    finally:
-        cache.close()
-    texts = [english[pair] for pair in zip(table["language"], table["query"], strict=True)]
-    counts = {
-        "distinct": len(pairs),
-        "copied": len(pairs) - len(foreign),
-        "cache_hits": len(hits),
-        "translated": len(misses),
-    }
-    return pd.Series(texts, index=table.index, dtype=object), counts
-
-
-def is_untranslated(query: pd.Series, english: pd.Series) -> pd.Series:
-    """Per row, whether the translation is empty or equal to the query but for spaces.
-
-    A query of digits and short Latin codes alone (`rtx 3060`) needs no translation and counts as translated.
-    """
-    same = query.str.replace(" ", "") == english.str.replace(" ", "")
-    plain = ~query.str.contains(r"[^\W\d_]{4,}", regex=True) & query.str.isascii()
-    return ((same & ~plain) | (english == "")) & (query != "")
+    return answers, len(hits)
 
 
 def find_untranslated(table: pd.DataFrame) -> pd.DataFrame:
-    """Distinct non-English queries whose translation is `is_untranslated`: `language, query, query_en`."""
-    rows = table.loc[table["language"] != "en", ["language", "query", "query_en"]].drop_duplicates()
+    """Distinct foreign queries whose translation is `is_untranslated`: `language, query, query_en`."""
+    rows = table.loc[is_foreign(table["language"], table["query"]), ["language", "query", "query_en"]].drop_duplicates()
     return rows[is_untranslated(rows["query"], rows["query_en"])].reset_index(drop=True)
 
 
@@ -100,41 +77,60 @@ def retranslate(
     """Translate with a second backend the foreign queries that the first did not translate.
 
     Without a second backend nothing changes. Returns the texts on the table's index, with the second translation where
-    it is not `is_untranslated`, and counts of distinct queries: sent to the second backend, and translated by it.
+    it is not `is_untranslated`, and counts of distinct queries: sent to the second backend, and translated by it; of its answers,
+    those that are empty or ran away.
     """
-    retry = (table["language"] != "en") & is_untranslated(table["query"], english)
+    retry = is_foreign(table["language"], table["query"]) & is_untranslated(table["query"], english)
     if second is None or not retry.any():
-        return english, {"retried": 0, "retranslated": 0}
-    outputs, _ = translate(table[retry], second, cache_path, bar)
+        return english, {"retried": 0, "retranslated": 0, "empty": 0, "runaway": 0}
+    outputs, counts = translate(table[retry], second, cache_path, bar)
     success = ~is_untranslated(table.loc[retry, "query"], outputs)
     pairs = table.loc[retry, ["language", "query"]]
-    counts = {"retried": len(pairs.drop_duplicates()), "retranslated": len(pairs[success].drop_duplicates())}
+    retried, retranslated = (len(rows.drop_duplicates()) for rows in (pairs, pairs[success]))
     return english.where(
         ~retry, outputs.reindex(english.index).where(success.reindex(english.index, fill_value=False), english)
-    ), counts
+    ), {"retried": retried, "retranslated": retranslated, "empty": counts["empty"], "runaway": counts["runaway"]}
+
+
+def translate_rows(
+    table: pd.DataFrame, open_first: Open, open_second: OpenSecond, path: Path, bar: bool = True
+) -> tuple[pd.Series, dict[str, int]]:
+    """Every row's query in English, by the first backend or else the second, and the counts of both.
+
+    A backend is opened only for a table that has queries for it: English rows need no translator. Where both give nothing that is
+    accepted, the query stays as it is and counts as untranslated. Every step that translates calls this, so that a row gets the
+    same English wherever it comes up.
+    """
+    foreign = is_foreign(table["language"], table["query"])
+    first = open_first() if foreign.any() else copy_backend()
+    english, counts = translate(table, first, path, bar)
+    missing = foreign & is_untranslated(table["query"], english)
+    english, more = retranslate(table, english, open_second() if missing.any() else None, path, bar)
+    counts |= {name: count + counts.get(name, 0) for name, count in more.items()}
+    counts["untranslated"] = len(_distinct(table[foreign & is_untranslated(table["query"], english)]))
+    return english.where(english != "", table["query"]), counts
 
 
 def translate_tables(
     tables: Tables, first: Backend, second: Backend | None, path: Path, bar: bool = True
 ) -> tuple[Tables, pd.DataFrame]:
-    """Every table with `query_en`, and the counts of `translate` and `retranslate`, one row per file (`train_QC`, ...)."""
+    """Every table with `query_en`, and the counts of `translate_rows`, one row per file (`train_QC`, ...)."""
     results, counts = {}, {}
     for (split, task), table in tables.items():
-        english, first_counts = translate(table, first, path, bar)
-        english, second_counts = retranslate(table, english, second, path, bar)
+        english, counts[f"{split}_{task}"] = translate_rows(table, lambda: first, lambda: second, path, bar)
         results[split, task] = table.assign(query_en=english)
-        remainder = {"untranslated": len(find_untranslated(results[split, task]))}
-        counts[f"{split}_{task}"] = first_counts | second_counts | remainder
     return results, pd.DataFrame(counts).T
 
 
 def untranslated_shares(everything: pd.DataFrame) -> pd.Series:
-    """Language name -> % of its distinct queries that are untranslated, in the order of `LANGUAGES`."""
+    """Language name -> % of its distinct queries that are untranslated, in the order of `LANGUAGES`; English is left out."""
     foreign = distinct_foreign(everything)["language"].value_counts()
     share = find_untranslated(everything)["language"].value_counts() / foreign * 100
-    return share.reindex([code for code in LANGUAGES if code in share.index]).fillna(0).rename(index=LANGUAGES)
+    codes = [code for code in LANGUAGES if code in foreign.index and code != "en"]
+    return share.reindex(codes).fillna(0).rename(index=LANGUAGES)
 
 
 def distinct_foreign(everything: pd.DataFrame) -> pd.DataFrame:
-    """The first row of each distinct (language, query) that is not English."""
-    return everything[everything["language"] != "en"].drop_duplicates(["language", "query"])
+    """The first row of each distinct (language, query) that is to be translated."""
+    rows = everything[is_foreign(everything["language"], everything["query"])]
+    return rows.drop_duplicates(["language", "query"])

@@ -18,10 +18,11 @@ TOKENS = 8192  # of a padded batch
 LONGEST = 256  # maximum tokens of a query; longer ones are truncated
 MAX_NEW = 64  # maximum tokens of a translation
 BEAMS = 1  # greedy, as in the winning system
-# Language -> NLLB's FLORES-200 code; the competition's `vn` is Vietnamese.
+# Language -> NLLB's FLORES-200 code; the competition's `vn` is Vietnamese. Russian is not of the competition, but in its files.
 NLLB_CODES = {
     "en": "eng_Latn", "es": "spa_Latn", "fr": "fra_Latn", "pt": "por_Latn", "ja": "jpn_Jpan", "ko": "kor_Hang", "th": "tha_Thai",
     "de": "deu_Latn", "it": "ita_Latn", "pl": "pol_Latn", "ar": "arb_Arab", "vn": "vie_Latn", "id": "ind_Latn",
+    "ru": "rus_Cyrl",
 }  # fmt: skip
 
 Tokens = list[str]
