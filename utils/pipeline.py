@@ -149,6 +149,7 @@ def show_results(run: paths.Run, chosen: list[Path]) -> None:
     if last:
         show_scores(run)
     print(f"\nreport:     {run.report}")
+    print(f"all runs:   {paths.index_page()}")
     if last and submission.exists():
         print(f"submission: {submission}")
 

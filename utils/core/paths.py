@@ -41,6 +41,11 @@ class Run:
         return self.root / "03_folds"
 
     @property
+    def category_folds(self) -> Path:
+        """The fold of each of QC's category groups, for the schemes that go by them: `category_group, category_fold`."""
+        return self.folds / "category_folds.parquet"
+
+    @property
     def bakeoff(self) -> Path:
         """Folder of notebook 04."""
         return self.root / "04_bakeoff"
@@ -54,6 +59,10 @@ class Run:
     def final(self) -> Path:
         """Folder of notebook 06."""
         return self.root / "06_final"
+
+    def held_out(self, task: str, recipe: str) -> Path:
+        """Folder of a final recipe's networks that each never saw one language."""
+        return self.final / task / recipe / "held-out"
 
     @property
     def ensemble(self) -> Path:
@@ -92,6 +101,11 @@ class Run:
     def fold_table(self, task: str) -> Path:
         """The folds of a task's training rows: `schema.FOLD_COLUMNS`."""
         return self.folds / f"{task}.parquet"
+
+
+def index_page() -> Path:
+    """The page that lays all runs side by side; every folder beside it is a run."""
+    return ROOT / "runs" / "index.html"
 
 
 def raw_file(folder: Path, split: str, task: str) -> Path:

@@ -1,92 +1,108 @@
-"""One HTML page that a browser opens offline: the score table, the figures and links to the notebooks as HTML."""
+"""A run's page: the score table, the figures, and each executed notebook as a page with its code folded away."""
 
-import base64
 import html
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 from utils.core.files import write_text
-from utils.core.paths import SAMPLE, Run
+from utils.core.paths import SAMPLE, Run, index_page
 from utils.core.schema import TASK_NAMES
 from utils.core.settings import load
 from utils.evaluation import leaderboard
+from utils.evaluation.pages import document as page
+from utils.evaluation.pages.index import write_index
+from utils.evaluation.pages.runs import read_scores, without_folders
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #202124; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.2rem; margin-top: 2.2rem }
-table { border-collapse: collapse; margin: .6rem 0 } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e8eaed }
-th { font-weight: 600; background: #f8f9fa } td:first-child, th:first-child { text-align: left }
-tr.part td { color: #80868b }
-tr.ours td { font-weight: 600; background: #eaf2fb } img { max-width: 100%; margin: .6rem 0 } .note { color: #5f6368 }
-nav a { display: inline-block; margin-right: 1.2rem }
-"""
-OFFLINE = """{% extends 'classic/index.html.j2' %}
-{% block html_head_js %}{% endblock %}{% block html_head_js_mathjax %}{% endblock %}"""  # no script from elsewhere
-NUMBERS = {"f1": "{:.4f}", "interval": "{}", "auc": "{:.3f}", "constant_f1": "{:.4f}", "rows": "{:,.0f}"}
-
-
-def _page(title: str, body: str) -> str:
-    """A whole HTML document; title and body are HTML already."""
-    head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
-    return f"<!doctype html><html lang='en'>{head}<body>{body}</body></html>\n"
+SPLITS = {
+    "test": "test, scored as the leaderboard would",
+    "estimate": "out of fold, weighted as the test file's languages are (the data has no solution)",
+    "oof": "out of fold (the data has no solution)",
+}
+POOLS = {"all": "all languages", "seen": "languages of the training data", "unseen": "languages not in it"}
+# What a page can show without scripts; an output's first kind of these is shown.
+KINDS = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
 
 
 def _notebook_page(path: Path) -> str:
     """An executed notebook as one HTML page that loads nothing from elsewhere."""
-    exporter = HTMLExporter(template_name="classic", embed_images=True, raw_template=OFFLINE)
-    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
-    body, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4))
-    return body
+    template, config = page.read_asset("notebook.html.j2"), Config({"NbConvertBase": {"display_data_priority": KINDS}})
+    exporter = HTMLExporter(template_name="classic", embed_images=True, raw_template=template, config=config)
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
+    content, resources = exporter.from_notebook_node(nbformat.read(path, as_version=4))
+    links = '<nav><a href="../report.html">report</a><button type="button" id="fold-all" hidden></button></nav>'
+    body = f'{links}<main class="notebook">{content}</main>'
+    return page.document(path.stem, body, "fold.js", style="".join(resources["inlining"]["css"]))
 
 
 def _score_table(scores: pd.DataFrame, task: str) -> str:
-    """The heading and the score table of one task as HTML."""
+    """The heading and the score table of one task."""
     split, rows = leaderboard.headline(scores, task)
-    bounds = zip(rows["f1_lo"], rows["f1_hi"], strict=True)
-    rows = rows.assign(interval=[f"{low:.3f} – {high:.3f}" for low, high in bounds])
-    titles = ["recipe", "F1", "95 % CI, query bootstrap", "AUC", "always relevant", "rows", ""]
     lines = []
-    for _, row in rows.iterrows():
-        cells = "".join(f"<td>{form.format(row[key])}</td>" for key, form in NUMBERS.items())
-        kind = "ours" if row["recipe"] == "ensemble" else "part" if row["part"] else ""
-        lines.append(f"<tr class='{kind}'><td>{html.escape(row['recipe'])}</td>{cells}<td>{row['note']}</td></tr>")
-    head = "".join(f"<th>{name}</th>" for name in titles)
-    note = "test, scored as the leaderboard would" if split == "test" else "out of fold (the data has no solution)"
-    heading = f"<h2>{task} · {TASK_NAMES[task]}</h2><p class='note'>{note}</p>"
-    return f"{heading}<table><tr>{head}</tr>{''.join(lines)}</table>"
+    for row in rows.itertuples():
+        kind = "ours" if row.recipe == "ensemble" else "part" if row.part else ""
+        cells = [
+            str(row.recipe), page.number(row.f1, "{:.4f}"), page.interval(row.f1_lo, row.f1_hi), page.number(row.auc, "{:.3f}"),
+            page.number(row.constant_f1, "{:.4f}"), page.number(row.rows, "{:,.0f}"), row.note,
+        ]  # fmt: skip
+        lines.append((kind, cells))
+    titles = ["recipe", "F1", "95 % CI, query bootstrap", "AUC", "always relevant", "rows", ""]
+    heading = f"<h2>{html.escape(task)} · {TASK_NAMES[task]}</h2><p class='note'>{SPLITS[split]}</p>"
+    return heading + page.table(titles, lines)
 
 
-def _picture(path: Path) -> str:
-    """A PNG file as an HTML image that holds its bytes."""
-    content = base64.b64encode(path.read_bytes()).decode()
-    return f"<img alt='{path.stem}' src='data:image/png;base64,{content}'>"
+def _estimate_table(scores: pd.DataFrame, task: str) -> str:
+    """How far the ensemble's test F1 lies from the estimate made of it out of fold; empty where one of both is unknown."""
+    rows = scores[(scores["task"] == task) & (scores["recipe"] == "ensemble")].set_index(["split", "language"])
+    lines = []
+    for pool, name in POOLS.items():
+        if ("estimate", pool) in rows.index and ("test", pool) in rows.index:
+            estimate, test = rows.loc[("estimate", pool)], rows.loc[("test", pool), "f1"]
+            inside = estimate["f1_lo"] <= test <= estimate["f1_hi"]
+            cells = [
+                name, page.number(estimate["f1"], "{:.4f}"), page.interval(estimate["f1_lo"], estimate["f1_hi"]),
+                page.number(test, "{:.4f}"), page.number(test - estimate["f1"], "{:+.4f}").replace("-", "−"),
+                "inside" if inside else "outside",
+            ]  # fmt: skip
+            lines.append(("", cells))
+    if not lines:
+        return ""
+    titles = ["the ensemble on", "estimated F1", "95 % CI of it", "test F1", "test − estimate", "test lies"]
+    return f"<h3>{html.escape(task)} · how close the out-of-fold estimate came</h3>{page.table(titles, lines)}"
+
+
+def _scores(run: Run) -> str:
+    """Tables and figure of every task; a sentence where there are no scores yet."""
+    if not (run.ensemble / "scores.csv").exists():
+        return "<p>No scores yet: notebook 07 has not run.</p>"
+    scores = read_scores(run)
+    body = ""
+    for task in scores["task"].unique():
+        figure = run.ensemble / f"f1_by_language_{task}.png"
+        body += _score_table(scores, task) + _estimate_table(scores, task)
+        body += f'<div class="wide">{page.picture(figure)}</div>' if figure.exists() else ""
+    return body
 
 
 def write_report(run: Run, notebooks: list[Path]) -> None:
-    """Write `report.html` and an HTML page beside each executed notebook.
+    """Write `report.html`, an HTML page beside each executed notebook, and the index of all runs.
 
     Raises SettingsError for a run that does not exist yet.
     """
-    links = []
+    settings = load(run)
+    links = [f'<a href="../{index_page().name}">all runs</a>']
     for path in notebooks:
         copy = run.notebooks / path.name
         if copy.exists():
             write_text(copy.with_suffix(".html"), _notebook_page(copy))
-            links.append(f"<a href='notebooks/{copy.stem}.html'>{copy.stem.replace('_', ' ')}</a>")
-    settings = load(run)
+            links.append(f'<a href="notebooks/{copy.stem}.html">{copy.stem.replace("_", " ")}</a>')
     data = Path(settings.data)
     kind = ", the embedded synthetic sample" if data.parent == SAMPLE.parent else ""
-    body = f"<h1>{html.escape(run.name)}</h1><p class='note'>profile {settings.profile}, data {html.escape(data.name)}{kind}</p>"
-    body += f"<nav>{''.join(links)}</nav>"
-    scores_file = run.ensemble / "scores.csv"
-    if scores_file.exists():
-        scores = pd.read_csv(scores_file)
-        for task in scores["task"].unique():
-            figure = run.ensemble / f"f1_by_language_{task}.png"
-            body += _score_table(scores, task) + (_picture(figure) if figure.exists() else "")
-    else:
-        body += "<p>No scores yet: notebook 07 has not run.</p>"
-    write_text(run.report, _page(f"Report · {run.name}", body))
+    changes = f", {without_folders(settings.overrides)}" if settings.overrides else ""
+    described = html.escape(f"profile {settings.profile}{changes}; data {data.name}{kind}")
+    body = f'<h1>{html.escape(run.name)}</h1><p class="note">{described}</p><nav>{"".join(links)}</nav>{_scores(run)}'
+    write_text(run.report, page.document(f"Report · {run.name}", body))
+    write_index()

@@ -1,0 +1,1 @@
+"""Runs in; HTML pages that open offline out."""
