@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 from utils.core import paths, settings
+from utils.core.errors import InputError
 from utils.core.recipe import load, load_all
 from utils.core.schema import TASKS
+from utils.core.streams import accept_all_text
 from utils.models import build, weights
 
 
@@ -31,7 +33,8 @@ def export(run: paths.Run, task: str, name: str, fold: int, folder: Path) -> str
 
 
 def main() -> int:
-    """The command: export one fold. Exit code 0, or 2 where there is no such training or it is an encoder."""
+    """The command: export one fold. Exit code 0, or 2 where there is no such training, or weights, or it is an encoder."""
+    accept_all_text()
     parser = argparse.ArgumentParser(
         prog="python -m utils.export", description="Write a trained decoder as a plain folder."
     )
@@ -48,7 +51,7 @@ def main() -> int:
         parser.error(f"run {arguments.run!r} has no final training of {name or 'any recipe'}, fold {fold}, for {task}")
     try:
         print(f"{arguments.folder}: {export(run, task, name, fold, arguments.folder)}")
-    except ValueError as error:
+    except (ValueError, InputError, OSError) as error:
         parser.error(str(error))
     return 0
 

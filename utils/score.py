@@ -4,15 +4,17 @@ python -m utils.score --run NAME --task QC|QI [--input F] [--output F] [--weight
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import time
 from pathlib import Path
 
 from utils.core import paths
-from utils.core.errors import DataError
+from utils.core.errors import InputError, LaunchError
 from utils.core.files import write_text
 from utils.core.schema import TASKS
+from utils.core.streams import accept_all_text
 from utils.experiment.answer import answer_anywhere
 from utils.training.ranks import Topology
 
@@ -41,30 +43,47 @@ def _parse() -> argparse.Namespace:
     run = paths.Run(arguments.run)
     if not run.ensemble_file.exists():
         parser.error(f"run {arguments.run!r} has no ensemble; run ./run_all.sh --run {arguments.run} first")
-    if arguments.task not in json.loads(run.ensemble_file.read_text("utf-8")):
+    try:
+        tasks = list(json.loads(run.ensemble_file.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        parser.error(
+            f"{run.ensemble_file}: cannot be read ({error}); ./run_all.sh --run {run.name} --from 07 writes it"
+        )
+    if arguments.task not in tasks:
         parser.error(f"run {arguments.run!r} has no ensemble for {arguments.task}; its data held no file of that task")
-    if arguments.input and not arguments.input.exists():
+    if arguments.input and not arguments.input.is_file():
         parser.error(f"{arguments.input}: no such file")
+    if arguments.output and arguments.output.is_dir():
+        parser.error(f"{arguments.output}: is a folder; name a file")
+    if arguments.ranks < 0:
+        parser.error(f"--ranks {arguments.ranks}: use 0 for one per GPU, or a positive number")
     return arguments
 
 
-def main() -> int:
-    """The command: read pairs, write answers. Exit code 0, or 2 for wrong arguments or a data error."""
-    arguments = _parse()
+def _score(arguments: argparse.Namespace) -> str:
+    """Read the pairs and answer them. Raises InputError, or OSError for a file that cannot be read or written."""
     content = arguments.input.read_bytes() if arguments.input else sys.stdin.buffer.read()
-    topology, start = Topology(ranks=arguments.ranks), time.monotonic()
-    name = arguments.input.name if arguments.input else "stdin"
-    try:
+    name, topology = arguments.input.name if arguments.input else "stdin", Topology(ranks=arguments.ranks)
+    with contextlib.redirect_stdout(sys.stderr):  # notices stay out of the answers
         text = answer_anywhere(content, name, paths.Run(arguments.run), arguments.task, arguments.weights, topology)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 2
-    count, seconds = text.count("\n"), time.monotonic() - start
-    print(f"{count:,} rows in {seconds:.1f} s, {count / seconds:,.1f}/s, loading the models included", file=sys.stderr)
     if arguments.output:
         write_text(arguments.output, text)
-    else:
-        sys.stdout.write(text)
+    return text
+
+
+def main() -> int:
+    """The command: read pairs, write answers. Exit code 0, 1 where a process failed, or 2 for wrong arguments or input."""
+    accept_all_text()
+    arguments, start = _parse(), time.monotonic()
+    try:
+        text = _score(arguments)
+    except (InputError, OSError, LaunchError) as error:
+        print(error, file=sys.stderr)
+        return 1 if isinstance(error, LaunchError) else 2
+    count, seconds = text.count("\n"), max(1e-9, time.monotonic() - start)
+    print(f"{count:,} rows in {seconds:.1f} s, {count / seconds:,.1f}/s, loading the models included", file=sys.stderr)
+    if not arguments.output:
+        sys.stdout.buffer.write(text.encode("utf-8"))
     return 0
 
 

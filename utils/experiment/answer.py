@@ -1,20 +1,24 @@
 """New pairs answered by a run's final ensemble, by this process or by several that share the rows."""
 
+import gc
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from utils import profiles
 from utils.core import paths, settings
-from utils.core.files import write_json, write_text
+from utils.core.files import write_json
 from utils.core.progress import Style
 from utils.core.recipe import Recipe, load
 from utils.data.pairs import Pairs, read_pairs
 from utils.data.predictions import average_folds, to_predictions
+from utils.data.tables import read_table, write_table
 from utils.evaluation import decide
+from utils.experiment.fit import answer_baseline
 from utils.experiment.runtime import run_ranks
 from utils.models import build, precision, weights
 from utils.training import ranks
@@ -23,12 +27,37 @@ from utils.training.ranks import Topology
 from utils.training.tokens import encode
 from utils.translation import backends, cache
 
+ROWS, ANSWERS = "rows.parquet", "answers.parquet"  # of a job: what its processes read, and what they answer
+
+
+def translate(table: pd.DataFrame, run: paths.Run, task: str) -> pd.DataFrame:
+    """The table with `query_en`, by the run's translators as in notebook 02; they are opened only for what the cache lacks."""
+    chosen = settings.load(run)
+    profile = profiles.load(chosen.profile, chosen.overrides)
+    name = decide.load_ensemble(run.ensemble_file, task)[1]
+    english, _ = cache.translate_rows(
+        table,
+        lambda: backends.open_backend(name, chosen.models),
+        lambda: backends.open_second(profile.retranslation, chosen.models),
+        paths.translations(profile.cache),
+        bar=False,
+    )
+    gc.collect()  # a translator must not take the members' memory
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return table.assign(query_en=english)
+
 
 def score_member(
     table: pd.DataFrame, task: str, recipe: Recipe, folder: Path, models: str, style: Style
 ) -> pd.DataFrame:
     """One member's mean probability over its folds, `id, language, probability, fold`; several processes share the rows."""
-    base = weights.resolve(recipe.model, models, offline=True)
+    base = weights.resolve(recipe.model, models, offline=True) if recipe.model else None
+    if recipe.kind != "classifier":
+        return average_folds([
+            to_predictions(table[["id", "language"]], answer_baseline(recipe, base, folder / f"fold{fold}", table), fold)
+            for fold in recipe.folds
+        ])
     tokenizer = build.load_tokenizer(base)
     rows = encode(table, task, tokenizer, recipe, build.is_encoder(base))
     folds = []
@@ -42,26 +71,20 @@ def score_member(
 
 
 def answer(
-    pairs: Pairs, run: paths.Run, task: str, style: Style = "none", quantisation: str = ""
-) -> list[dict[str, Any]]:
-    """The pairs with `probability` and `prediction`, by the run's final ensemble: translated, scored, combined, decided.
+    table: pd.DataFrame, run: paths.Run, task: str, style: Style = "none", quantisation: str = ""
+) -> pd.DataFrame:
+    """`id, probability, prediction` of translated rows: scored by the members that have a weight, combined, decided.
 
     `quantisation` holds the members' weights in fewer bits than they were trained in.
     """
-    ensemble, translation = decide.load_ensemble(run.ensemble_file, task)
-    chosen = settings.load(run)
-    models, cache_file = chosen.models, paths.translations(profiles.load(chosen.profile, chosen.overrides).cache)
-    backend = backends.open_backend(translation, models)
-    english, _ = cache.translate(pairs.table, backend, cache_file, bar=False)
-    table, members = pairs.table.assign(query_en=english), {}
-    for name in ensemble.weights:
+    ensemble, _ = decide.load_ensemble(run.ensemble_file, task)
+    models, members = settings.load(run).models, {}
+    for name in ensemble.members:
         folder = run.final / task / name
         recipe = load(folder / "recipe.json")
         recipe = recipe.with_(quantisation=quantisation or recipe.quantisation)
         members[name] = score_member(table, task, recipe, folder, models, style)
-    answers = decide.answer(members, ensemble)
-    columns = zip(pairs.lines, answers["probability"], answers["prediction"], strict=True)
-    return [{**line, "probability": round(float(p), 6), "prediction": int(label)} for line, p, label in columns]
+    return decide.answer(members, ensemble)[["id", "probability", "prediction"]]
 
 
 def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quantisation: str, topology: Topology) -> str:
@@ -69,25 +92,32 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
     pairs = read_pairs(content, task, name)
     if not pairs.lines:
         return ""
+    table = translate(pairs.table, run, task)
     if topology.single:
-        return write_lines(answer(pairs, run, task, quantisation=quantisation))
+        return write_lines(pairs, answer(table, run, task, quantisation=quantisation))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "pairs.jsonl").write_bytes(content)
+        write_table(table, folder / ROWS)
         write_json(folder / "job.json", {"kind": "score", "run": run.name, "task": task, "quantisation": quantisation})
         run_ranks(folder / "job.json", topology, "none")
-        return (folder / "answers.jsonl").read_text("utf-8")
+        return write_lines(pairs, read_table(folder / ANSWERS))
 
 
 def run_job(job: Path) -> None:
     """A job of `answer_anywhere`, in each of its processes; the first one writes the answers."""
     content = json.loads(job.read_text("utf-8"))
-    pairs = read_pairs((job.parent / "pairs.jsonl").read_bytes(), content["task"], "pairs.jsonl")
-    answers = answer(pairs, paths.Run(content["run"]), content["task"], quantisation=content["quantisation"])
+    table = read_table(job.parent / ROWS)
+    answers = answer(table, paths.Run(content["run"]), content["task"], quantisation=content["quantisation"])
     if ranks.is_main():
-        write_text(job.parent / "answers.jsonl", write_lines(answers))
+        write_table(answers, job.parent / ANSWERS)
 
 
-def write_lines(answers: list[dict[str, Any]]) -> str:
-    """The answers as JSON Lines."""
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers)
+def write_lines(pairs: Pairs, answers: pd.DataFrame) -> str:
+    """The pairs as JSON Lines, each with its `probability` and its `prediction`."""
+    rows = answers.set_index("id").loc[pairs.table["id"]]
+    columns = zip(pairs.lines, rows["probability"], rows["prediction"], strict=True)
+    lines: list[dict[str, Any]] = [
+        {**line, "probability": round(float(probability), 6), "prediction": int(label)}
+        for line, probability, label in columns
+    ]
+    return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)

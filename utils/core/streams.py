@@ -1,0 +1,14 @@
+"""Standard output and error of a command: no character that a terminal's encoding lacks may end a run."""
+
+import sys
+
+
+def accept_all_text() -> None:
+    """Write what the encoding of an output stream lacks as an escape (`\\u8d64`); every command calls it first.
+
+    The encoding itself is the terminal's or the user's choice and stays. Streams that something else has replaced, a notebook's
+    for instance, take every text already.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
