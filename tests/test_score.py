@@ -181,6 +181,16 @@ def test_answers_are_utf_8_whatever_the_terminal_is(run: paths.Run, project: Pat
     assert {key: json.loads(done.stdout)[key] for key in pair} == pair and "赤い靴".encode() in done.stdout
 
 
+def test_other_keys_come_back_as_they_were_or_are_refused_first(command: Command) -> None:
+    line = SPANISH.strip()[:-1] + ', "note": "\\ud800 ü", "\\ud83d\\ude00": [null, 1.50, {"a": true}]'
+    code, output, errors = command(line + "}\n")
+    assert code == 0, errors
+    answered = json.loads(output)
+    assert answered["note"] == "\ud800 ü" and answered["😀"] == [None, 1.5, {"a": True}]
+    code, output, errors = command(SPANISH + line + ', "size": 1e999}\n')
+    assert (code, output) == (2, "") and errors.startswith("stdin:2: "), errors
+
+
 def test_a_broken_cache_is_named_or_begun_anew(command: Command) -> None:
     file = paths.translations("translations")
     file.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from utils import profiles
 from utils.core import paths, settings
+from utils.core.errors import DataError
 from utils.core.files import write_json
 from utils.core.progress import Style
 from utils.core.recipe import Recipe, load
@@ -27,6 +29,7 @@ from utils.training.ranks import Topology
 from utils.training.tokens import encode
 from utils.translation import backends, cache
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 ROWS, ANSWERS = "rows.parquet", "answers.parquet"  # of a job: what its processes read, and what they answer
 
 
@@ -54,10 +57,14 @@ def score_member(
     """One member's mean probability over its folds, `id, language, probability, fold`; several processes share the rows."""
     base = weights.resolve(recipe.model, models, offline=True) if recipe.model else None
     if recipe.kind != "classifier":
-        return average_folds([
-            to_predictions(table[["id", "language"]], answer_baseline(recipe, base, folder / f"fold{fold}", table), fold)
-            for fold in recipe.folds
-        ])
+        return average_folds(
+            [
+                to_predictions(
+                    table[["id", "language"]], answer_baseline(recipe, base, folder / f"fold{fold}", table), fold
+                )
+                for fold in recipe.folds
+            ]
+        )
     tokenizer = build.load_tokenizer(base)
     rows = encode(table, task, tokenizer, recipe, build.is_encoder(base))
     folds = []
@@ -92,6 +99,7 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
     pairs = read_pairs(content, task, name)
     if not pairs.lines:
         return ""
+    _check_numbers(pairs, name)
     table = translate(pairs.table, run, task)
     if topology.single:
         return write_lines(pairs, answer(table, run, task, quantisation=quantisation))
@@ -120,4 +128,21 @@ def write_lines(pairs: Pairs, answers: pd.DataFrame) -> str:
         {**line, "probability": round(float(probability), 6), "prediction": int(label)}
         for line, probability, label in columns
     ]
-    return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+    return "".join(map(_write_line, lines))
+
+
+def _write_line(line: dict[str, Any]) -> str:
+    """One line; what UTF-8 cannot hold, half of a surrogate pair in a key that nothing reads, stays the escape that it was."""
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
+    return text if text.isascii() or not _SURROGATES.search(text) else json.dumps(line, allow_nan=False) + "\n"
+
+
+def _check_numbers(pairs: Pairs, name: str) -> None:
+    """Raises DataError for a number beyond all floats (`1e999`), which no JSON can hold, before anything is computed."""
+    for number, line in enumerate(pairs.lines, start=1):
+        try:
+            json.dumps(line, allow_nan=False)
+        except ValueError:
+            raise DataError(
+                f"{name}:{number}: holds a number that is too large; remove it or put it in quotes"
+            ) from None
