@@ -126,6 +126,65 @@ def test_queries_that_contradict_their_language_tag_are_listed_once() -> None:
     assert mismatches.index.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("language", "query", "certain"),
+    [
+        ("ko", "韓國 김치 泡菜 大容量", False),  # Chinese characters in Korean
+        ("ko", "人蔘", False),
+        ("ja", "人参", False),
+        ("ja", "무선 無線 이어폰", True),  # Hangul is no Japanese, whatever stands beside
+        ("ja", "無線 이어폰", True),
+        ("ko", "赤い靴", True),
+        ("ko", "포켓몬 ポケモン 카드", False),  # as many letters of its own
+        ("fr", "无线耳机", True),
+        ("fr", "louis・martin sac", False),  # a dot between names
+        ("ko", "김・이 셔츠", False),
+        ("en", "shoes ¯\\_(ツ)_/¯", False),
+        ("en", "500฿ bag", False),  # a currency sign
+        ("en", "size ٤٢، red", False),  # digits and a comma
+        ("en", "靴", True),
+        ("en", "กระเป๋า", True),
+        ("id", "حقيبة", True),
+        ("ar", "حقيبة samsung", False),
+        ("en", "samsung 갤럭시", True),
+        ("en", "кроссовки nike", True),
+        ("en", "nikе air", False),  # one look-alike of a Latin letter
+        ("es", "zapatería für mujer ñ", False),
+        ("vn", "giày chạy bộ", False),
+        ("de", "50 ω widerstand", False),
+        ("fr", "", False),
+    ],
+)
+def test_a_script_proves_a_wrong_tag_where_no_writer_of_the_language_uses_it(
+    language: str, query: str, certain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clean, "identify_languages", lambda texts: [""] * len(texts))
+    rows = clean.language_mismatches(pd.DataFrame({"language": [language], "query": [query]}))
+    assert rows.to_numpy().tolist() == ([[language, query, "", True]] if certain else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("красные туфли", True),
+        ("кроссовки nike", True),
+        ("무선 이어폰", True),
+        ("กระเป๋า", True),
+        ("靴", True),
+        ("κόκκινα παπούτσια", True),
+        ("red shoes 42", False),
+        ("zapatería für ñandú, giày chạy bộ, żółty", False),
+        ("10 μm filter", False),
+        ("50 ω", True),  # no other letters
+        ("★ 100% ★", False),
+        ("café 500฿", False),
+        ("", False),
+    ],
+)
+def test_texts_with_words_of_another_script_are_no_english(text: str, foreign: bool) -> None:
+    assert clean.is_foreign_script(text) is foreign
+
+
 @pytest.mark.usefixtures("identified")
 def test_mismatches_have_one_row_a_file() -> None:
     counts = clean.count_mismatches({("train", "QC"): QUERIES, ("test", "QC"): QUERIES.tail(4)})

@@ -60,6 +60,15 @@ def test_rows_a_query_are_counted_within_a_language() -> None:
     table = pd.DataFrame({"language": ["en", "es", "en", "en"], "origin_query": ["bolso", "bolso", "bolso", "shoe"]})
     assert eda.query_sizes(table).to_dict() == {("en", "bolso"): 2, ("en", "shoe"): 1, ("es", "bolso"): 1}
     assert eda.mean_rows_per_query(table) == 2.0  # four rows of two distinct texts
+    assert eda.mean_rows_per_query(table.assign(origin_query=None)) == 4.0
+    assert eda.mean_rows_per_query(table.assign(origin_query=["a", None, None, "b"])) == pytest.approx(4 / 3)
+
+
+def test_a_file_whose_queries_are_all_null_is_described_too() -> None:
+    table = TEST.assign(origin_query=None).astype({"origin_query": object})
+    row = eda.describe(Raw(Path("data"), {("test", "QC"): table})).to_dict("records")[0]
+    assert (row["rows"], row["queries"], row["rows per query"], row["empty queries"]) == (4, 1, 4.0, 4)
+    assert row["duplicate pairs"] == 2  # two rows of each of two paths
 
 
 PATHS = pd.Series(

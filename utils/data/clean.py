@@ -1,5 +1,6 @@
 """Raw tables -> clean tables, with counts of every repair and every dropped row."""
 
+import re
 from functools import cache
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from utils.core.paths import Run
 from utils.core.schema import CLEAN_COLUMNS, LANGUAGES
 from utils.data.tables import write_table
-from utils.data.text import normalise_query, tidy
+from utils.data.text import map_distinct, normalise_query, tidy
 
 Tables = dict[tuple[str, str], pd.DataFrame]  # (split, task) -> rows
 ISO = {"vn": "vi"}  # the competition's code -> ISO 639-1, where they differ
@@ -21,7 +22,7 @@ def clean_table(raw: pd.DataFrame, train: bool) -> tuple[pd.DataFrame, dict[str,
     Returns the table (`CLEAN_COLUMNS` without `query_en`; `label` if the raw table has it) and row counts. The cleaning
     follows the winning report (arXiv 2510.25428, section 3.1).
     """
-    table = raw.assign(query=[normalise_query(query) for query in raw["origin_query"]])
+    table = raw.assign(query=map_distinct(normalise_query, raw["origin_query"]))
     empty = table["query"] == ""
     pair = ["query", "target"]
     counts = {
@@ -29,7 +30,7 @@ def clean_table(raw: pd.DataFrame, train: bool) -> tuple[pd.DataFrame, dict[str,
         "null": int(raw["origin_query"].isna().sum()),
         "empty": int(empty.sum()),
         "null_target": int(raw["target"].isna().sum()),
-        "empty_target": int(sum(tidy(target) == "" for target in raw["target"])),
+        "empty_target": map_distinct(tidy, raw["target"]).count(""),
         "changed_query": int((table["query"] != raw["origin_query"].fillna("")).sum()),
         "duplicate": int(table.duplicated(pair).sum()),
         "dropped": int(empty.sum()) if train else 0,
@@ -74,12 +75,44 @@ def identify_languages(texts: list[str]) -> list[str]:
     return [competition_codes.get(code, code) for code in codes]
 
 
+# Letters of the scripts that prove a language; digits, currency signs, dots between names and other marks prove nothing.
 _SCRIPTS = {
-    "ja": "[\u3040-\u30ff\u4e00-\u9fff]",
-    "ko": "[\uac00-\ud7af]",
-    "th": "[\u0e00-\u0e7f]",
-    "ar": "[\u0600-\u06ff]",
+    "kana": re.compile("[\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fd-\u30ff\u31f0-\u31ff]"),
+    "han": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"),
+    "hangul": re.compile("[\u1100-\u11ff\u3131-\u318e\ua960-\ua97f\uac00-\ud7ff]"),
+    "thai": re.compile("[\u0e01-\u0e3a\u0e40-\u0e4e]"),
+    "arabic": re.compile("[\u0620-\u064a\u066e-\u06d3\u06ee\u06ef\u06fa-\u06fc\u0750-\u077f]"),
+    "cyrillic": re.compile("[\u0400-\u0481\u048a-\u052f]"),
 }
+_OWN_SCRIPTS = {"ja": ("kana", "han"), "ko": ("hangul", "han"), "th": ("thai",), "ar": ("arabic",)}
+_LETTER = re.compile(r"[^\W\d_]")
+_FOREIGN_LETTER = re.compile("[^\\W\\d_\u0000-\u02ff\u1d00-\u1dbf\u1e00-\u1eff\u2c60-\u2c7f\ua720-\ua7ff\uff21-\uff5a]")
+
+
+def is_foreign_script(text: str) -> bool:
+    """Whether a text has words in another script than Latin, so that it is no English, whatever its language tag says.
+
+    One foreign letter among others is a unit, a symbol or a look-alike (`10 μm`), and no word.
+    """
+    if text.isascii():
+        return False
+    foreign = len(_FOREIGN_LETTER.findall(text))
+    return foreign > 1 or (foreign == 1 and len(_LETTER.findall(text)) == 1)
+
+
+def _contradicts(text: str, language: str) -> bool:
+    """Whether the script alone proves that a text is not in a language: enough letters that its writers do not use.
+
+    Chinese characters go with the kana or the Hangul beside them; alone they may be Japanese or Korean.
+    """
+    if text.isascii():
+        return False
+    counts = {script: len(letters.findall(text)) for script, letters in _SCRIPTS.items()}
+    if bool(counts["kana"]) != bool(counts["hangul"]):
+        counts["kana" if counts["kana"] else "hangul"] += counts.pop("han")
+    own = sum(counts.get(script, 0) for script in _OWN_SCRIPTS.get(language, ()))
+    others = sum(counts.values()) - own
+    return others > own and (others > 1 or len(_LETTER.findall(text)) == 1)
 
 
 def language_mismatches(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,13 +124,11 @@ def language_mismatches(table: pd.DataFrame) -> pd.DataFrame:
     """
     distinct = table.loc[table["query"] != "", ["language", "query"]].drop_duplicates(ignore_index=True)
     distinct = distinct.assign(identified=identify_languages(distinct["query"].tolist()))
-    certain = np.zeros(len(distinct), dtype=bool)
-    for code, letters in _SCRIPTS.items():
-        certain |= distinct["query"].str.contains(letters, regex=True) & (distinct["language"] != code)
-    certain |= distinct["query"].str.contains("[\u0400-\u04ff]", regex=True)
-    own_script = distinct["language"].isin(list(_SCRIPTS))
+    pairs = zip(distinct["query"], distinct["language"], strict=True)
+    distinct["certain"] = np.fromiter((_contradicts(*pair) for pair in pairs), dtype=bool, count=len(distinct))
+    own_script = distinct["language"].isin(list(_OWN_SCRIPTS))
     differs = (distinct["identified"] != distinct["language"]) & (distinct["identified"] != "") & ~own_script
-    return distinct.assign(certain=certain)[certain | differs].reset_index(drop=True)
+    return distinct[distinct["certain"] | differs].reset_index(drop=True)
 
 
 def count_mismatches(tables: Tables) -> pd.DataFrame:

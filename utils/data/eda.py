@@ -6,15 +6,15 @@ from utils.core.schema import SPLITS
 from utils.data.clean import clean_table, language_mismatches
 from utils.data.raw import Raw
 from utils.data.taxonomy import Taxonomy
-from utils.data.text import normalise_query, tidy
+from utils.data.text import map_distinct, normalise_query, tidy
 
 
 def describe(raw: Raw) -> pd.DataFrame:
     """One row per file: rows, distinct queries, languages, empty texts, duplicate pairs, share of positives."""
     rows = []
     for (split, task), table in raw.tables.items():
-        query = table["origin_query"].map(normalise_query)
-        target = table["target"].map(tidy)
+        query = pd.Series(map_distinct(normalise_query, table["origin_query"]), index=table.index, dtype=object)
+        target = pd.Series(map_distinct(tidy, table["target"]), index=table.index, dtype=object)
         rows.append(
             {
                 "task": task,
@@ -67,8 +67,8 @@ def lengths(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def mean_rows_per_query(table: pd.DataFrame) -> float:
-    """Mean number of rows of a distinct query."""
-    return len(table) / table["origin_query"].nunique()
+    """Mean number of rows of a distinct query; null counts as one."""
+    return len(table) / table["origin_query"].nunique(dropna=False)
 
 
 def all_paths(raw: Raw) -> pd.Series:

@@ -1,6 +1,5 @@
 """Category path -> levels, groups and siblings, although category names contain commas themselves."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,69 +8,82 @@ import pandas as pd
 
 from utils.core.paths import Run
 from utils.data.tables import read_table
-from utils.data.text import normalise_query
+from utils.data.text import normalise_query, split_path
 
-# A comma separates two levels unless a space follows; names such as `kitchen,dining & bar` contain bare commas too.
-_SEPARATOR = re.compile(r",(?! )")
+Levels = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """The category tree of a set of paths. `merged`: nodes whose only child is the rest of their own name."""
+    """The category tree of a set of paths. `merged`: nodes whose only child is the rest of their own name.
 
-    merged: frozenset[tuple[str, ...]]
-    siblings_of: dict[tuple[str, ...], frozenset[tuple[str, ...]]] = field(default_factory=dict, repr=False)
+    `parsed` keeps the levels of each raw path, which is cleaned and split once.
+    """
 
-    def levels(self, path: str | None) -> tuple[str, ...]:
-        """The levels of a category path; joined by "," they are the clean path again."""
-        parts = _split(path)
-        levels: list[str] = []
-        is_continued = False
-        for depth, part in enumerate(parts, start=1):
-            if is_continued:
-                levels[-1] += "," + part
-            else:
-                levels.append(part)
-            is_continued = parts[:depth] in self.merged and depth < len(parts)
-        return tuple(levels)
+    merged: frozenset[Levels]
+    siblings_of: dict[Levels, frozenset[Levels]] = field(default_factory=dict, repr=False)
+    parsed: dict[str | None, Levels] = field(default_factory=dict, repr=False, compare=False)
+
+    def levels(self, path: str | None) -> Levels:
+        """The clean levels of a raw category path; joined by "," they are the clean path."""
+        path = path if isinstance(path, str) else None
+        if path not in self.parsed:
+            self.parsed[path] = _merge(_split(path), self.merged)
+        return self.parsed[path]
 
     def group(self, path: str | None, depth: int) -> str:
         """The first `depth` levels as one text: the category group that is never split over folds."""
         return ",".join(self.levels(path)[:depth])
 
     def siblings(self, path: str | None) -> frozenset[str]:
-        """The other paths with the same parent."""
+        """The other clean paths with the same parent."""
         parts = self.levels(path)
         return frozenset(",".join(p) for p in self.siblings_of.get(parts[:-1], frozenset()) if p != parts)
 
 
-def _split(path: str | None) -> tuple[str, ...]:
-    """The parts of a clean path between separators, before names are merged."""
-    return tuple(_SEPARATOR.split(normalise_query(path)))
+def _split(path: str | None) -> Levels:
+    """The clean parts of a raw path between separators, before names are merged.
+
+    A path is split before it is cleaned: a comma of another form (`，`) stands in a name, whatever cleaning makes of it.
+    """
+    return tuple(normalise_query(part) for part in split_path(path))
+
+
+def _merge(parts: Levels, merged: frozenset[Levels]) -> Levels:
+    """The levels that the parts of a path form: a part whose node is `merged` goes on in the next one."""
+    levels: list[str] = []
+    is_continued = False
+    for depth, part in enumerate(parts, start=1):
+        if is_continued:
+            levels[-1] += "," + part
+        else:
+            levels.append(part)
+        is_continued = parts[:depth] in merged and depth < len(parts)
+    return tuple(levels)
 
 
 def parse(paths: Iterable[str | None]) -> Taxonomy:
-    """Build the tree of all paths, then merge unary chains.
+    """Build the tree of all raw paths, then merge unary chains.
 
     A node that is never a leaf and has a single child is not a level of its own: `arts` in `arts,crafts & sewing,...`.
     One path is no evidence of that, so a node must occur in at least two distinct paths.
     """
-    distinct = {_split(path) for path in paths}
-    children: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    path_counts: dict[tuple[str, ...], int] = defaultdict(int)
+    parts_of = {path: _split(path) for path in {path if isinstance(path, str) else None for path in paths}}
+    distinct = set(parts_of.values())
+    children: dict[Levels, set[str]] = defaultdict(set)
+    path_counts: dict[Levels, int] = defaultdict(int)
     for parts in distinct:
         for depth in range(1, len(parts)):
             children[parts[:depth]].add(parts[depth])
             path_counts[parts[:depth]] += 1
-    merged = {
+    merged = frozenset(
         node for node, names in children.items() if len(names) == 1 and node not in distinct and path_counts[node] > 1
-    }
-    tree = Taxonomy(frozenset(merged))
-    by_parent: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
-    for parts in distinct:
-        levels = tree.levels(",".join(parts))
+    )
+    parsed = {path: _merge(parts, merged) for path, parts in parts_of.items()}
+    by_parent: dict[Levels, set[Levels]] = defaultdict(set)
+    for levels in parsed.values():
         by_parent[levels[:-1]].add(levels)
-    return Taxonomy(tree.merged, {parent: frozenset(levels) for parent, levels in by_parent.items()})
+    return Taxonomy(merged, {parent: frozenset(levels) for parent, levels in by_parent.items()}, parsed)
 
 
 def show_levels(tree: Taxonomy, paths: Iterable[str | None]) -> dict[str, str]:
