@@ -15,6 +15,7 @@ from browser import ask, needs_browser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utils import pipeline
 from utils.core import paths, recipe
 from utils.core.files import write_json, write_text
 from utils.core.paths import Run
@@ -180,6 +181,7 @@ def test_broken_runs_are_listed_and_break_nothing() -> None:
     )
     write_text(make_run("broken-recipe").final / "QC" / "e5-small" / "recipe.json", "null")
     (make_run("binary").settings).write_bytes(b"\xff\xfe{")
+    write_text(Run("file-for-folder").ensemble, "")
     running = make_run("running")
     note_execution(running, "04_bakeoff", "2025-03-04T12:00:00+00:00", None)
     write_text(make_run("odd-notebook").notebooks / "01_eda.ipynb", '{"metadata": []}')
@@ -188,7 +190,7 @@ def test_broken_runs_are_listed_and_break_nothing() -> None:
     lost = "run.json is missing or broken"
     assert states == {
         "good": "", "broken-recipe": "", "odd-notebook": "", "empty": lost, "broken-settings": lost, "list-of-settings": lost,
-        "binary": lost, "empty-scores": "no scores", "other-scores": "no scores", "text-scores": "no scores",
+        "binary": lost, "file-for-folder": lost, "empty-scores": "no scores", "other-scores": "no scores", "text-scores": "no scores",
         "no-ensemble": "no scores", "running": "04_bakeoff did not end",
     }  # fmt: skip
 
@@ -241,6 +243,12 @@ def test_the_report_makes_the_index_anew_and_leaves_nothing_beside_it() -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["index.html", "one", "two"]
     address = re.search(r'href="(\.\./[^"]+)"', two.report.read_text("utf-8"))
     assert address and (two.root / address[1]).resolve() == paths.index_page().resolve()
+
+
+def test_a_pipeline_that_ends_says_where_the_index_lies(capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run("one", data=str(paths.ROOT))
+    pipeline.show_results(run, [paths.NOTEBOOKS / "01_eda.ipynb"])
+    assert f"all runs:   {paths.index_page()}\n" in capsys.readouterr().out and paths.index_page().exists()
 
 
 def test_the_page_holds_no_picture_and_only_the_fields_that_differ() -> None:

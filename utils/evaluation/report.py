@@ -15,7 +15,7 @@ from utils.core.settings import load
 from utils.evaluation import leaderboard
 from utils.evaluation.pages import document as page
 from utils.evaluation.pages.index import write_index
-from utils.evaluation.pages.runs import read_scores, without_folders
+from utils.evaluation.pages.runs import figure_file, read_scores, without_folders
 
 SPLITS = {
     "test": "test, scored as the leaderboard would",
@@ -81,7 +81,7 @@ def _scores(run: Run) -> str:
     scores = read_scores(run)
     body = ""
     for task in scores["task"].unique():
-        figure = run.ensemble / f"f1_by_language_{task}.png"
+        figure = figure_file(run, task)
         body += _score_table(scores, task) + _estimate_table(scores, task)
         body += f'<div class="wide">{page.picture(figure)}</div>' if figure.exists() else ""
     return body

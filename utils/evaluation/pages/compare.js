@@ -7,7 +7,7 @@ const choices = ["a", "b"].map((id) => document.getElementById(id));
 function add(parent, tag, text = "", kind = "") {
   const child = parent.appendChild(document.createElement(tag));
   child.textContent = text;
-  child.className = kind;
+  if (kind) child.className = kind;
   return child;
 }
 

@@ -1,6 +1,7 @@
 """The page of all runs: their scores in one table, and any two of them beside each other."""
 
 import html
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -8,7 +9,7 @@ from utils.core.files import write_text
 from utils.core.paths import Run, index_page
 from utils.core.schema import TASK_NAMES, TASKS
 from utils.evaluation.pages.document import UNKNOWN, document, embed
-from utils.evaluation.pages.runs import Facts, Score, read_all
+from utils.evaluation.pages.runs import Facts, Score, figure_file, read_all
 
 IMAGES = "'self' file:"  # the runs' own figures, beside the page
 COLUMNS = ("F1", "95 % CI", "AUC", "on")
@@ -20,6 +21,11 @@ COMPARISON = """
 <h3>F1 by language</h3><div class="pair" id="figures"></div>
 <h3>What differs</h3><div class="wide" id="differences"></div>
 """
+
+
+def _address(path: Path) -> str:
+    """A run's file as the index links to it."""
+    return quote(path.relative_to(index_page().parent).as_posix())
 
 
 def _head(tasks: list[str]) -> str:
@@ -39,10 +45,10 @@ def _score_cells(score: Score | None) -> str:
 
 def _line(facts: Facts, tasks: list[str]) -> str:
     """A run's line in the table; an unfinished run says what is missing."""
-    run, settings = Run(facts.name), {key: html.escape(text) for key, text in facts.settings.items()}
+    settings = {key: html.escape(text) for key, text in facts.settings.items()}
     name = html.escape(facts.name)
-    if run.report.exists():
-        name = f'<a href="{quote(facts.name)}/{run.report.name}">{name}</a>'
+    if facts.report:
+        name = f'<a href="{_address(Run(facts.name).report)}">{name}</a>'
     name = f'<span class="name">{name}</span>'
     if facts.problem:
         name += f'<small class="sentence">unfinished: {html.escape(facts.problem)}</small>'
@@ -57,13 +63,6 @@ def _line(facts: Facts, tasks: list[str]) -> str:
     return f'<tr class="{"part" if facts.problem else ""}">{texts}{"".join(_score_cells(facts.scores.get(task)) for task in tasks)}</tr>'
 
 
-def _figures(run: Run) -> dict[str, str]:
-    """Task -> the address of its figure of F1 by language, of those that exist."""
-    files = {task: run.ensemble / f"f1_by_language_{task}.png" for task in TASKS}
-    folder = index_page().parent
-    return {task: quote(str(path.relative_to(folder))) for task, path in files.items() if path.exists()}
-
-
 def _content(every: list[Facts]) -> list[dict[str, Any]]:
     """What the page's script compares; fields that are the same in every run that has the recipe are left out."""
     values: dict[tuple[str, str], set[str]] = {}
@@ -76,7 +75,7 @@ def _content(every: list[Facts]) -> list[dict[str, Any]]:
             "name": facts.name,
             "settings": facts.settings,
             "scores": {task: {"f1": score.f1, "split": score.split} for task, score in facts.scores.items()},
-            "figures": _figures(Run(facts.name)),
+            "figures": {task: _address(figure_file(Run(facts.name), task)) for task in facts.figures},
             "recipes": {
                 recipe: {field: value for field, value in fields.items() if len(values[recipe, field]) > 1}
                 for recipe, fields in facts.recipes.items()

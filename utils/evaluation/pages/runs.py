@@ -38,6 +38,8 @@ class Facts:
     problem: str
     scores: dict[str, Score]
     recipes: dict[str, dict[str, str]]  # "task · recipe" of the final trainings -> field -> value
+    figures: tuple[str, ...]  # tasks whose figure of F1 by language exists
+    report: bool  # whether there is one
 
 
 def without_folders(text: str) -> str:
@@ -83,7 +85,8 @@ def _recipes(run: Run) -> dict[str, dict[str, str]]:
     for task in TASKS:
         for path in sorted((run.final / task).glob("*/recipe.json")):
             fields = {key: _text(value) for key, value in _read(path).items() if key not in UNCOMPARED}
-            recipes[f"{task} · {path.parent.name}"] = fields
+            if fields:
+                recipes[f"{task} · {path.parent.name}"] = fields
     return recipes
 
 
@@ -143,14 +146,35 @@ def _problem(run: Run, executions: list[tuple[str, datetime | None, datetime | N
     return f"{later[0]} ran again after the scores were made" if later else ""
 
 
+def _written(path: Path) -> float | None:
+    """When a file or folder was written last, in seconds; None where it is missing or may not be looked at."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def figure_file(run: Run, task: str) -> Path:
+    """The figure of F1 by language."""
+    return run.ensemble / f"f1_by_language_{task}.png"
+
+
 def read_facts(run: Run) -> Facts:
     """What the index says of a run, whatever state its folder is in."""
     executions, scores = list(_executions(run)), _scores(run)
     ends = [end for _, _, end in executions if end]
-    files = [path for path in (run.ensemble / "scores.csv", run.settings, run.root) if path.exists()]
-    written = datetime.fromtimestamp(files[0].stat().st_mtime if files else 0, UTC)
-    problem = _problem(run, executions, bool(scores))
-    return Facts(run.name, _settings(run), max(ends, default=written), problem, scores, _recipes(run))
+    files = (run.ensemble / "scores.csv", run.settings, run.root)
+    written = next((moment for moment in map(_written, files) if moment is not None), 0)
+    return Facts(
+        name=run.name,
+        settings=_settings(run),
+        moment=max(ends, default=datetime.fromtimestamp(written, UTC)),
+        problem=_problem(run, executions, bool(scores)),
+        scores=scores,
+        recipes=_recipes(run),
+        figures=tuple(task for task in TASKS if _written(figure_file(run, task))),
+        report=_written(run.report) is not None,
+    )
 
 
 def read_all() -> list[Facts]:
