@@ -31,9 +31,9 @@ def _address(path: Path) -> str:
 def _head(tasks: list[str]) -> str:
     """Both lines of the table's head."""
     groups = "".join(f'<th colspan="{len(COLUMNS)}">{task} · {TASK_NAMES[task]}</th>' for task in tasks)
-    titles = "".join(f'<th class="text" rowspan="2">{title}</th>' for title in ("run", "profile", "data", "date"))
+    run, *others = (f'<th class="text first" rowspan="2">{title}</th>' for title in ("run", "profile", "data", "date"))
     columns = "".join(f"<th>{title}</th>" for title in COLUMNS).replace("<th>", '<th class="first">', 1)
-    return f"<tr>{titles}{groups}</tr><tr>{columns * len(tasks)}</tr>"
+    return f"<tr>{run}{groups}{''.join(others)}</tr><tr>{columns * len(tasks)}</tr>"
 
 
 def _score_cells(score: Score | None) -> str:
@@ -59,8 +59,9 @@ def _line(facts: Facts, tasks: list[str]) -> str:
     if settings.get("data hash"):
         data += f' <small class="hash">{settings["data hash"][:6]}</small>'
     date = f"{facts.moment.astimezone():%Y-%m-%d %H:%M}"
-    texts = "".join(f'<td class="text">{text}</td>' for text in (name, profile, data, date))
-    return f'<tr class="{"part" if facts.problem else ""}">{texts}{"".join(_score_cells(facts.scores.get(task)) for task in tasks)}</tr>'
+    scores = "".join(_score_cells(facts.scores.get(task)) for task in tasks)
+    run, *others = (f'<td class="text first">{text}</td>' for text in (name, profile, data, date))
+    return f'<tr class="{"part" if facts.problem else ""}">{run}{scores}{"".join(others)}</tr>'
 
 
 def _content(every: list[Facts]) -> list[dict[str, Any]]:
