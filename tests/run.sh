@@ -8,6 +8,9 @@ for argument in "$@"; do
     if [ "$argument" = --all ]; then select=(--hypothesis-profile=all); else arguments+=("$argument"); fi
 done
 ./run_all.sh --setup
+# This folder's package, whatever PYTHONPATH names; text is UTF-8.
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUTF8=1
+unset PYTHONHOME PYTHONIOENCODING
 # DeepSpeed compiles a part of itself on its first use: once for this folder, beside the other temporary files.
 export TORCH_EXTENSIONS_DIR="${TMPDIR:-/tmp}/torch-extensions-$(pwd | cksum | cut -d' ' -f1)"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1

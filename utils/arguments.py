@@ -11,6 +11,7 @@ from pathlib import Path
 from utils import profiles
 from utils.core import paths, settings
 from utils.core.errors import ProfileError
+from utils.core.streams import accept_all_text
 from utils.sample.dataset import has_raw
 
 EXAMPLES = """examples:
@@ -73,8 +74,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"--run {options.run!r}: use letters, digits, - and _")
     if options.rows < -1:
         parser.error(f"--rows {options.rows}: use 0 for all rows, or a positive number")
+    for word in arguments:
+        if not word.isprintable() and any("\ud800" <= character <= "\udfff" for character in word):
+            parser.error(f"{word!r}: is not UTF-8; rename the file or folder")
     for name, folder in (("--data", options.data), ("--models", options.models)):
-        if folder and not Path(settings.absolute(folder)).is_dir():
+        if folder and not _is_folder(folder):
             parser.error(f"{name} {folder}: no such folder")
     numbers = [path.stem[:2] for path in notebooks()]
     for name in (options.first, options.only):
@@ -86,6 +90,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     except ProfileError as error:
         parser.error(str(error))
     return options
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a folder of this name is there; `~` may begin with a user that is none."""
+    try:
+        return Path(settings.absolute(name)).is_dir()
+    except (RuntimeError, OSError, ValueError):
+        return False
 
 
 def _overrides(options: argparse.Namespace) -> str:
@@ -119,4 +131,5 @@ def notebooks() -> list[Path]:
 
 
 if __name__ == "__main__":
+    accept_all_text()
     parse(sys.argv[1:])
