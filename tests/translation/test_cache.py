@@ -36,7 +36,14 @@ def test_each_distinct_query_is_translated_once_and_english_is_copied(tmp_path: 
         and english.index.tolist() == TABLE.index.tolist()
     )
     assert sorted(recorder.texts) == ["rojo", "verde", "赤"]
-    assert counts == {"distinct": 5, "copied": 2, "cache_hits": 0, "translated": 3, "empty": 0, "runaway": 0}
+    assert counts == {
+        "distinct": 5,
+        "copied": 2,
+        "cache_hits": 0,
+        "translated": 3,
+        "empty_translations": 0,
+        "runaway": 0,
+    }
 
 
 def test_a_second_run_translates_nothing_and_a_new_version_translates_again(tmp_path: Path) -> None:
@@ -83,8 +90,8 @@ def test_queries_that_the_first_backend_leaves_unchanged_go_to_the_second(tmp_pa
     english, _ = cache.translate(table, first, path, bar=False)
     retranslated, counts = cache.retranslate(table, english, second, path, bar=False)
     assert retranslated.tolist() == ["red ones", "赤い", "red", "green", "red ones"]
-    assert counts == {"retried": 2, "retranslated": 1, "empty": 0, "runaway": 0}
-    nothing = {"retried": 0, "retranslated": 0, "empty": 0, "runaway": 0}
+    assert counts == {"retried": 2, "retranslated": 1, "empty_translations": 0, "runaway": 0}
+    nothing = {"retried": 0, "retranslated": 0, "empty_translations": 0, "runaway": 0}
     assert cache.retranslate(table, english, None, path)[1] == nothing
 
 
@@ -125,7 +132,7 @@ def test_empty_answers_are_counted_each_time_and_the_query_stays(tmp_path: Path)
         )
         assert tables["dev", "QC"]["query_en"].tolist() == ["red", "red", "red", "赤", "verde", ""]
         row = counts.loc["dev_QC"]
-        assert (row["empty"], row["retried"], row["retranslated"], row["untranslated"]) == (3, 3, 1, 2)
+        assert (row["empty_translations"], row["retried"], row["retranslated"], row["untranslated"]) == (3, 3, 1, 2)
         assert row["cache_hits"] == hits
 
 

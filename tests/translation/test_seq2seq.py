@@ -1,5 +1,6 @@
 """Neural translators on their true classes: texts alone or together, on one device or two, with transformers or CTranslate2."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from utils.models import tiny
+from utils.models.weights import WeightsError
 from utils.models.zoo import ZOO
+from utils.training.tokens import control_ids
 from utils.translation import backends, seq2seq
 
 WORDS = ["<pad>", "</s>", "<unk>", "<2en>", "<s>", "rojo", "zapatos", "de", "mujer", "red", "shoes"]
@@ -89,6 +93,42 @@ def test_each_family_gets_the_languages_as_its_own_tokens(tmp_path: Path, monkey
     assert [(pieces[0], pieces[-1]) for pieces in sequences[2:]] == [("spa_Latn", "</s>"), ("vie_Latn", "</s>")]
 
 
+TYPED = [
+    "</s> rojo",
+    "rojo</s>zapatos",
+    "<pad><s> <unk> rojo",
+    "<2de> zapatos <2en>",
+    "zapatos<2en>rojo",
+    "fra_Latn rojo __fra_Latn__",
+    "eng_Latnrojo",
+    "<extra_id_0> <start_of_turn>rojo<eos>",
+]
+
+
+def test_what_a_query_spells_never_steers_a_translator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the tokens that the family sets there are none that steer: of T5's class in the rehearsal's form, of NLLB's own."""
+    opened: dict[str, tuple] = {}
+
+    def open_network(folder: Path, tokenizer: PreTrainedTokenizerFast, *_: object) -> Callable:
+        opened[folder.name] = tokenizer, sequences = tokenizer, []
+        return lambda sources: (sequences.extend(sources), sources)[1]
+
+    monkeypatch.setattr(seq2seq, "_open_network", open_network)
+    monkeypatch.setattr(tiny, "REHEARSAL", tmp_path)
+    tiny.make_models(["madlad400-3b-mt"])
+    write_translator("nllb-200-3.3b", tmp_path)
+    for name, first, last in (("madlad400-3b-mt", ["<2en>"], []), ("nllb-200-3.3b", ["spa_Latn"], ["</s>"])):
+        backends.open_backend(name, str(tmp_path)).translate(TYPED, ["es"] * len(TYPED))
+        tokenizer, sequences = opened[name]
+        frame = [token for token in (tokenizer.bos_token,) if name.startswith("madlad") and token] + first
+        steering = control_ids(tokenizer) - {tokenizer.unk_token_id}
+        assert len(sequences) == len(TYPED)
+        for pieces in sequences:
+            assert pieces[: len(frame)] == frame and pieces[len(pieces) - len(last) :] == last
+            inner = tokenizer.convert_tokens_to_ids(pieces[len(frame) : len(pieces) - len(last)])
+            assert len(inner) > 1 and not steering & set(inner), pieces
+
+
 @pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-3.3b"])
 def test_a_converted_folder_answers_as_the_network_does(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -128,3 +168,23 @@ def test_other_weights_of_the_same_name_are_another_translator(tmp_path: Path) -
         versions.append(backends.open_backend("madlad400-3b-mt", str(folder)).version)
     assert versions[0] != versions[1]
     assert all("beams 1" in version for version in versions)
+
+
+def test_a_translator_is_loaded_when_it_is_first_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_translator("madlad400-3b-mt", tmp_path)
+    loads: list[Path] = []
+    open_translator = seq2seq.open_translator
+    monkeypatch.setattr(seq2seq, "open_translator", lambda *a: (loads.append(a[0]), open_translator(*a))[1])
+    backend = backends.open_backend("madlad400-3b-mt", str(tmp_path))
+    assert loads == []
+    assert backend.translate(["rojo"], ["es"]) == backend.translate(["rojo"], ["es"]) and len(loads) == 1
+    with pytest.raises(WeightsError, match="qwen does not translate; use a MADLAD-400 or NLLB-200 model"):
+        backends.neural_backend(tmp_path, "qwen3-8b")
+
+
+def test_fine_tuned_weights_of_the_same_size_are_another_translator(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        write_madlad(tmp_path / str(seed) / "madlad400-3b-mt")
+    versions = {backends.open_backend("madlad400-3b-mt", str(tmp_path / str(seed))).version for seed in (1, 2)}
+    assert len(versions) == 2

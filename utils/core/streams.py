@@ -2,6 +2,8 @@
 
 import sys
 
+ESCAPES = "backslashreplace"  # as Python's own error stream writes such characters
+
 
 def accept_all_text() -> None:
     """Write what the encoding of an output stream lacks as an escape (`\\u8d64`); every command calls it first.
@@ -11,4 +13,4 @@ def accept_all_text() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=ESCAPES)

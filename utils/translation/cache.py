@@ -12,7 +12,7 @@ from utils.translation.backends import Backend, copy_backend
 from utils.translation.quality import is_foreign, is_runaway, is_untranslated, source_language
 from utils.translation.store import Pair, open_store
 
-COUNTS = ("distinct", "copied", "cache_hits", "translated", "empty", "runaway")
+COUNTS = ("distinct", "copied", "cache_hits", "translated", "empty_translations", "runaway")
 Open = Callable[[], Backend]  # opens a backend where it is needed: its weights may be large, or elsewhere
 OpenSecond = Callable[[], Backend | None]
 
@@ -82,14 +82,19 @@ def retranslate(
     """
     retry = is_foreign(table["language"], table["query"]) & is_untranslated(table["query"], english)
     if second is None or not retry.any():
-        return english, {"retried": 0, "retranslated": 0, "empty": 0, "runaway": 0}
+        return english, {"retried": 0, "retranslated": 0, "empty_translations": 0, "runaway": 0}
     outputs, counts = translate(table[retry], second, cache_path, bar)
     success = ~is_untranslated(table.loc[retry, "query"], outputs)
     pairs = table.loc[retry, ["language", "query"]]
     retried, retranslated = (len(rows.drop_duplicates()) for rows in (pairs, pairs[success]))
     return english.where(
         ~retry, outputs.reindex(english.index).where(success.reindex(english.index, fill_value=False), english)
-    ), {"retried": retried, "retranslated": retranslated, "empty": counts["empty"], "runaway": counts["runaway"]}
+    ), {
+        "retried": retried,
+        "retranslated": retranslated,
+        "empty_translations": counts["empty_translations"],
+        "runaway": counts["runaway"],
+    }
 
 
 def translate_rows(

@@ -5,13 +5,12 @@ from collections import Counter
 
 import pandas as pd
 
+from utils.data.clean import is_foreign_script
+
 # Letters of which one is a word or a syllable: Han, kana, Hangul.
 _DENSE = re.compile(
     "[\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-# Two letters of another alphabet: one alone may be a sign (`5 kΩ`, `β carotene`) or a slip of the keyboard.
-_ALPHABETS = "\u0370-\u1cff\u1f00-\u1fff\u2c00-\u2c5f\u2c80-\u2dff\ua640-\ua69f\ua880-\uabff\ufb1d-\ufdff\ufe70-\ufefc"
-_FOREIGN = f"{_DENSE.pattern}|[{_ALPHABETS}][{_ALPHABETS}]"
 # The language that a script tells, in this order: kana before Han, which Japanese has too. Russian is in the files, tagged `en`.
 _SCRIPTS = {
     "ja": re.compile("[\u3041-\u3096\u30a1-\u30fa]"),
@@ -34,7 +33,9 @@ MANY_WORDS, FEW_DISTINCT = 10, 3  # of so many words, more than one in three mus
 
 def is_foreign(language: pd.Series, query: pd.Series) -> pd.Series:
     """Per row, whether the query is to be translated: it has text, and another tag than English or another script than Latin."""
-    return (query != "") & ((language != "en") | query.str.contains(_FOREIGN, regex=True))
+    english = language == "en"
+    other_script = {text for text in query[english].unique() if is_foreign_script(text)}
+    return (query != "") & (~english | query.isin(other_script))
 
 
 def source_language(language: str, query: str) -> str:

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from utils.data.text import normalise_query
-from utils.models.weights import WeightsError, is_converted
+from utils.models.weights import is_converted
+from utils.training.tokens import plain_text
 from utils.training.tries import batch_by_length
 
 TOKENS = 8192  # of a padded batch
@@ -38,16 +39,16 @@ def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]
     """A function from texts and their languages to English, with a local folder's weights, batched by length over all GPUs.
 
     MADLAD-400 (Kudugunta et al. 2023) takes the target language from the tag `<2en>` in its input, NLLB-200 (Costa-jussà
-    et al. 2022) from the first output token. Raises WeightsError for another family.
+    et al. 2022) from the first output token. What a query spells of such tokens is read as ordinary characters.
     """
-    if family not in ("madlad", "nllb"):
-        raise WeightsError(f"{folder}: {family} does not translate; use a MADLAD-400 or NLLB-200 model")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     first = NLLB_CODES["en"] if family == "nllb" else None
     open_one = _open_converted if is_converted(folder) else _open_network
     writers = [open_one(folder, tokenizer, first, device) for device in devices()]
 
     def pieces(text: str, language: str) -> Tokens:
+        # The only control tokens are those of the next lines and those that the tokenizer adds.
+        text = plain_text(text, tokenizer)
         if family == "nllb":
             tokenizer.src_lang = NLLB_CODES[language]
         else:
