@@ -5,8 +5,9 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 stamp=.venv/requirements.sha256
 
-# This folder's package comes first, in notebooks and in every other process, whatever PYTHONPATH names; text is UTF-8.
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUTF8=1 JUPYTER_PREFER_ENV_PATH=1
+# This folder's package comes first, in notebooks and in every other process, whatever PYTHONPATH or a person's own start-up
+# files of IPython say; text is UTF-8.
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUTF8=1 JUPYTER_PREFER_ENV_PATH=1 IPYTHONDIR="$PWD/data/cache/ipython"
 unset PYTHONHOME PYTHONIOENCODING JUPYTER_PATH
 
 # Whether an interpreter is 3.11 or newer and imports some modules.

@@ -223,6 +223,7 @@ def test_every_word_reaches_the_pipeline_and_the_folders_own_package_comes_first
     assert environment["PYTHONUTF8"] == "1" and not {"PYTHONIOENCODING", "PYTHONHOME", "JUPYTER_PATH"} & set(
         environment
     )
+    assert environment["IPYTHONDIR"] == str(set_up.project / "data" / "cache" / "ipython")
     code = "import other, utils, utils.core; print(utils.__file__)"
     kernel = subprocess.run(
         [sys.executable, "-c", code], cwd=set_up.project / "notebooks", env=environment, capture_output=True, text=True, check=True

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from utils.translation import cache
+from utils.core.errors import DataError
+from utils.translation import backends, cache
 from utils.translation.backends import Backend
 
 TABLE = pd.DataFrame(
@@ -175,3 +176,15 @@ def test_a_backend_is_opened_only_where_it_is_needed(tmp_path: Path) -> None:
     assert translate(TABLE[:3], {"rojo": "red"}) == ["red", "red", "red"] and opened == ["first"]
     assert translate(TABLE[4:5], {}) == ["green"] and opened == ["first", "second"]
     assert translate(TABLE[:0], {}) == [] and opened == []
+
+
+def test_what_would_end_a_translation_is_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cache.sqlite"
+    cache.check(["glossary", ""], path)
+    (tmp_path / "glossary.csv").write_text("language,term\n")
+    monkeypatch.setattr(backends, "SOURCES", tmp_path)
+    cache.check(["none", "madlad400-3b-mt"], path)
+    with pytest.raises(DataError, match=r"glossary\.csv:1: column english is missing"):
+        cache.check(["none", "glossary"], path)
+    with pytest.raises(DataError, match="is a folder"):
+        cache.check(["none"], tmp_path)

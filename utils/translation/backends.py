@@ -14,6 +14,7 @@ from utils.models.weights import identity, is_converted, resolve
 from utils.models.zoo import ZOO
 from utils.translation.glossary import look_up, read_terms
 
+GLOSSARY = "glossary"  # the name of the word list among the translators
 VERSION = 2  # of how texts are prepared for a network and read from it; raise it whenever a translation may change
 
 
@@ -48,7 +49,7 @@ def glossary_backend(path: Path) -> Backend:
         pairs = zip(texts, languages, strict=True)
         return [look_up(t, terms.get(c, {}), longest.get(c, 0), c in UNSPACED) for t, c in pairs]
 
-    return Backend("glossary", f"{hashlib.sha256(content).hexdigest()[:12]}.{TEXT_VERSION}", translate)
+    return Backend(GLOSSARY, f"{hashlib.sha256(content).hexdigest()[:12]}.{TEXT_VERSION}", translate)
 
 
 def neural_backend(folder: Path, name: str) -> Backend:
@@ -77,7 +78,7 @@ def open_backend(name: str, models: str = "", offline: bool = True) -> Backend:
     """
     if name == "none":
         return copy_backend()
-    if name == "glossary":
+    if name == GLOSSARY:
         return glossary_backend(SOURCES / "glossary.csv")
     if models and is_converted(Path(models) / name):
         return neural_backend(Path(models) / name, name)

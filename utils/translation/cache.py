@@ -1,6 +1,6 @@
 """Queries -> English, once per distinct query, through a persistent cache in SQLite."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from utils.core.schema import LANGUAGES
 from utils.data.clean import Tables
-from utils.translation.backends import Backend, copy_backend
+from utils.translation.backends import GLOSSARY, Backend, copy_backend, open_backend
 from utils.translation.quality import is_foreign, is_runaway, is_untranslated, source_language
 from utils.translation.store import Pair, open_store
 
@@ -25,6 +25,17 @@ def _batches(items: list[Pair], size: int) -> Iterator[list[Pair]]:
 def _distinct(table: pd.DataFrame) -> list[Pair]:
     """The table's distinct (language, query), in order."""
     return list(dict.fromkeys(zip(table["language"], table["query"], strict=True)))
+
+
+def check(translators: Iterable[str], path: Path) -> None:
+    """See, before anything long begins, that the cache can be used and, where it is among the translators, the word list.
+
+    Raises DataError naming file, line and what to do.
+    """
+    if GLOSSARY in translators:
+        open_backend(GLOSSARY)
+    with open_store(path):
+        pass
 
 
 def translate(
