@@ -17,13 +17,16 @@ from utils.arguments import notebooks, parse
 from utils.core import paths, settings
 from utils.core.errors import InputError
 from utils.core.schema import TASK_NAMES
+from utils.core.streams import accept_all_text
 from utils.data.raw import read_folder
 from utils.evaluation import leaderboard, report
 from utils.models import weights
 from utils.profiles.base import Profile
 from utils.sample import dataset
+from utils.translation import cache
 
 DONE, FAILED, REFUSED = 0, 1, 2
+INPUT_ERRORS = {kind.__name__ for kind in (InputError, *InputError.__subclasses__())}  # as a notebook names them
 LARGE_GPU = 70e9  # bytes of memory from which on the a100 profile is chosen by itself
 
 
@@ -72,6 +75,7 @@ def check_and_fetch(profile: Profile, folder: Path, models: str, gpu: str) -> bo
 
     What refuses comes before what takes long. Raises WeightsError.
     """
+    cache.check([profile.translation, profile.retranslation], paths.translations(profile.cache))
     networks = [name for name in profile.models if not weights.is_converted(Path(models or ".") / name)]
     for name in networks:
         weights.check(name, models, profile.offline)
@@ -119,7 +123,7 @@ def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, obje
             print(f"{type(error).__name__}: {getattr(error, 'evalue', error)}", file=sys.stderr)
             place = run.notebooks / path.name
             print(f"[{number}/{total}] {path.stem} failed; its notebook lies in {place}", file=sys.stderr)
-            return FAILED
+            return REFUSED if getattr(error, "ename", "") in INPUT_ERRORS else FAILED
         print(f"[{number}/{total}] {path.stem} ... {time.monotonic() - start:.0f} s", flush=True)
     return DONE
 
@@ -202,6 +206,7 @@ def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] 
 
 
 def main(arguments: list[str]) -> int:
+    accept_all_text()
     options = parse(arguments)
     if options.setup:
         return DONE

@@ -16,6 +16,7 @@ from utils.core.files import write_text, write_with
 from utils.core.paths import Run, raw_file
 from utils.core.schema import TARGET_KEY, TASKS
 from utils.core.settings import reopen
+from utils.core.streams import accept_all_text
 from utils.data.raw import read_file
 from utils.data.rows import parse_line
 
@@ -157,6 +158,7 @@ def require_valid(folder: Path, data: Path) -> None:
 
 def main() -> int:
     """The command: check a submission folder. Exit code 0 if it is valid, 1 with the problems, 2 where the run's data is gone."""
+    accept_all_text()
     parser = argparse.ArgumentParser(prog="python -m utils.submit", description="Check a run's submission strictly.")
     parser.add_argument("--run", required=True)
     parser.add_argument(

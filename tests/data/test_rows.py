@@ -25,6 +25,7 @@ BAD_PAIRS = {
     f'{{"origin_query": "a", "item_title": "b", "seller": {HUGE}}}': "a number of thousands of digits",
     f'{{"origin_query": "a", "item_title": {DEEP}': "nested too deeply",
     '{"origin_query": "a", "item_title": "b", "price": Infinity}': "Infinity is no number",
+    '{"origin_query": "a", "item_title": "b", "price": 1e999}': "1e999 is no number that a computer holds",
     '{"origin_query": "a", "item_title": ': "not valid JSON (Expecting value",
     "[]": "not a JSON object; write one object per line",
 }

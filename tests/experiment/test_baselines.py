@@ -1,16 +1,27 @@
 """The candidates without a trained network, against hand counts and on tables that they can separate."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save_file
+from scipy.special import expit
+from sklearn.feature_extraction.text import TfidfTransformer
 
+from utils.core.recipe import Recipe
 from utils.evaluation.metrics import auc
 from utils.experiment import baselines
 
 WORDS = ("red", "blue", "green", "shoe", "shirt", "sock", "lamp", "chair", "table", "phone")
+KINDS = ("constant", "tfidf", "overlap", "wordpairs")
 
 
-def pair(query: str, target: str, english: str = "") -> pd.DataFrame:
+def recipe(kind: str, translation: bool = True) -> Recipe:
+    return Recipe(kind, "baseline", kind=kind, translation=translation, seed=3)
+
+
+def pair(query: str, target: str | None, english: str = "") -> pd.DataFrame:
     """A table of one row."""
     return pd.DataFrame({"query": [query], "query_en": [english or query], "target": [target], "label": [1]})
 
@@ -26,10 +37,15 @@ def toy(rows: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"query": query, "query_en": english, "target": target, "label": label})
 
 
+def answer(kind: str, train: pd.DataFrame, test: pd.DataFrame, translation: bool = True) -> np.ndarray:
+    chosen = recipe(kind, translation)
+    return baselines.predict(chosen, baselines.fit(chosen, train), test)
+
+
 def test_the_constant_is_the_training_rows_share_of_positives() -> None:
     train = pd.DataFrame({"label": [1, 0, 1, 1]})
-    left, right = baselines.constant(train, [train.head(2), train.head(0)])
-    assert left.tolist() == [0.75, 0.75] and right.shape == (0,)
+    assert answer("constant", train, train.head(2)).tolist() == [0.75, 0.75]
+    assert answer("constant", train, train.head(0)).shape == (0,)
 
 
 def test_overlaps_are_what_one_counts_by_hand() -> None:
@@ -51,50 +67,82 @@ def test_overlaps_ignore_case_and_accents_and_allow_empty_texts() -> None:
 
 def test_overlap_learns_that_common_words_are_relevant_through_the_translation() -> None:
     train, test = toy(200, 1), toy(60, 2)
-    with_english, again = baselines.overlap(train, [test, test.iloc[::-1]], translation=True, seed=3)
-    (without,) = baselines.overlap(train, [test], translation=False, seed=3)
+    with_english, again = answer("overlap", train, test), answer("overlap", train, test.iloc[::-1])
     assert auc(test["label"], with_english) == 1.0
     assert again[::-1].tolist() == with_english.tolist()  # a row's probability does not depend on its position
-    assert np.ptp(without) == pytest.approx(0)  # the codes have no letter in common with any target
+    assert np.ptp(answer("overlap", train, test, False)) == pytest.approx(0)  # the codes have no letter in common with any target
 
 
 def test_tfidf_separates_rows_by_the_words_of_the_target() -> None:
     train, test = toy(200, 1), toy(200, 2)
     for table in (train, test):
         table["label"] = table["target"].str.contains("sh").astype(int)  # shoes and shirts
-    (probability,) = baselines.tfidf(train, [test], translation=False, seed=3)
+    probability = answer("tfidf", train, test, False)
     assert probability.shape == (200,) and ((probability > 0) & (probability < 1)).all()
     assert auc(test["label"], probability) > 0.99
 
 
-def test_tfidf_reads_the_english_query_only_with_translation() -> None:
-    train, test = toy(200, 1), toy(200, 2)
-    for number, table in enumerate((train, test)):
-        table["label"] = (table["query_en"].str.len() > 4).astype(int)  # only the English query determines it
-        table["query"], table["target"] = [f"code {number}x{row}" for row in range(200)], "home"
-    (with_english,) = baselines.tfidf(train, [test], translation=True, seed=3)
-    (without,) = baselines.tfidf(train, [test], translation=False, seed=3)
-    assert auc(test["label"], with_english) > 0.99
-    assert 0.3 < auc(test["label"], without) < 0.7
+def test_tfidf_weighs_as_scikit_learn_does() -> None:
+    """Of one block: sublinear counts, smoothed frequencies, rows of length 1."""
+    table = toy(50, 1)
+    blocks = baselines.count_words(table, True)
+    idf = baselines._document_frequencies(blocks)
+    weighted = baselines._weigh(blocks, idf)
+    expected = TfidfTransformer(sublinear_tf=True).fit_transform(blocks[2])
+    assert np.abs((weighted[:, 2 * baselines.COLUMNS :] - expected)).max() < 1e-12
 
 
-def test_the_share_of_the_english_cosine_is_fitted() -> None:
+def test_word_pairs_learn_what_goes_together_where_no_word_is_common() -> None:
+    """Codes and words have nothing in common; which code goes with which word is learned from pairs alone."""
+    train, test = toy(600, 1), toy(200, 2)
+    assert auc(test["label"], answer("wordpairs", train, test, False)) > 0.97
+    assert abs(auc(test["label"], answer("tfidf", train, test, False)) - 0.5) < 0.15  # sees both sides, not what goes with what
+
+
+def test_forms_of_a_word_meet() -> None:
+    one, other = (baselines.pair_words(pair(query, "Zapatos de mujer"), False) for query in ("zapatería", "zapatero"))
+    assert (one != other).nnz == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arrays_from_a_file_answer_as_before(kind: str, tmp_path: Path) -> None:
+    train, test, chosen = toy(120, 1), toy(30, 2), recipe(kind)
+    fitted = baselines.fit(chosen, train)
+    save_file(fitted, tmp_path / "fitted.safetensors")
+    again = baselines.predict(chosen, load_file(tmp_path / "fitted.safetensors"), test)
+    assert again.tolist() == baselines.predict(chosen, fitted, test).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"query": "หูฟังไร้สาย", "query_en": "หูฟังไร้สาย"},  # one query, no space in it
+        {"target": None},
+        {"query": "?!", "query_en": "", "target": "..."},  # no word at all
+    ],
+)
+def test_rows_with_nothing_to_learn_from_are_answered_all_the_same(kind: str, change: dict) -> None:
+    train = toy(40, 1).assign(**change)
+    probability = answer(kind, train, train)
+    assert probability.shape == (40,) and ((probability > 0) & (probability < 1)).all()
+
+
+def test_strength_is_the_middle_one_where_no_fold_can_choose() -> None:
+    features = np.eye(4)
+    one_query = pd.DataFrame({"query": ["a"] * 4, "label": [0, 1, 0, 1]})
+    assert baselines._choose_strength(features, one_query, (1.0, 2.0, 3.0), 0) == 2.0
+    one_label = pd.DataFrame({"query": list("abcd"), "label": [1] * 4})
+    assert baselines._choose_strength(features, one_label, (1.0, 2.0, 3.0), 0) == 2.0
+
+
+def test_cosines_choose_the_language_that_says_more() -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 400)
-    train = pd.DataFrame({"label": label})
-    english = 0.5 + 0.1 * label + rng.normal(0, 0.1, 400)
-    similarities = np.column_stack([rng.uniform(0, 1, 400), english])  # the original's cosine is noise
-    steps = np.linspace(0.2, 0.9, 8)
-    rising, flat = np.column_stack([np.zeros(8), steps]), np.column_stack([steps, np.full(8, 0.55)])
-    own, by_english, by_query = baselines.from_cosines(train, [similarities, similarities, rising, flat], seed=1)
-    assert (np.diff(by_english) > 0).all() and np.ptp(by_query) == pytest.approx(0)  # the English alone counts
-    assert own.mean() == pytest.approx(label.mean(), abs=1e-3)  # Platt's scaling keeps the mean
-    assert auc(label, own) == pytest.approx(auc(label, english))
-
-
-def test_cosines_of_the_query_count_where_the_english_says_nothing() -> None:
-    train = pd.DataFrame({"label": [1, 0, 1, 0, 1, 0, 0, 1]})
-    query = np.array([0.9, 0.2, 0.8, 0.3, 0.4, 0.5, 0.1, 0.7])
-    similarities = np.column_stack([query, 1 - query])
-    probability = baselines.from_cosines(train, [similarities, similarities], seed=1)[0]
-    assert (np.argsort(probability) == np.argsort(query)).all()
+    cosines = np.stack([rng.normal(size=400), label + rng.normal(scale=0.1, size=400)], axis=1)
+    fitted = baselines.fit_cosines(cosines, label, 0)
+    assert fitted["mixture"].tolist() == [0.0, 1.0]
+    probability = baselines.predict_cosines(fitted, cosines)
+    assert auc(label, probability) > 0.99
+    expected = expit(cosines[:, 1] * 20 * fitted["slope"][0] + fitted["intercept"][0])
+    assert probability == pytest.approx(expected)

@@ -47,7 +47,7 @@ TRAIN, VALIDATION = rows(61, 100), rows(21, 900)  # no multiples of two: a rank 
 
 def train(recipe: Recipe, folder: Path, models: Path, topology: Topology, seconds: float = 120.0) -> np.ndarray:
     runtime = Runtime(models, True, "none", topology, seconds)
-    job = Job(recipe, "QC", TRAIN, None, {"oof": VALIDATION}, folder, "tiny", "tag")
+    job = Job(recipe, "QC", 0, TRAIN, None, {"oof": VALIDATION}, folder, "tiny", "tag")
     probabilities, stats = fit_anywhere(job, runtime)
     assert stats["train_rows_per_s"] > 0 and probabilities["oof"].shape == (len(VALIDATION),)
     return probabilities["oof"]

@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 from utils.core.files import write_text
 
-Scheme = Literal["report", "strict", "leave-language"]
-UNHASHED = ("name", "variant_of", "folds", "score_tokens")  # fields that do not change a fold's result
+Scheme = Literal["query", "report", "strict", "leave-language"]
+# Fields that change no result: names, which rows there are (the rows themselves are hashed), and how the work is laid out.
+UNHASHED = (
+    "name", "variant_of", "scheme", "folds", "rows", "answer_rows", "auxiliary_rows", "pack_tokens", "sequence_tokens", "score_tokens",
+    "attention", "checkpointing", "zero_stage", "offload",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,9 @@ class Recipe:
     name: str
     family: str  # baseline | xlm-r | qwen | gemma
     model: str = ""  # a name in `zoo.ZOO`; empty for a baseline without weights
-    kind: Literal["classifier", "constant", "tfidf", "overlap", "zeroshot"] = "classifier"
+    kind: Literal["classifier", "constant", "tfidf", "overlap", "wordpairs", "zeroshot"] = "classifier"
     variant_of: str = ""  # the candidate from which this one differs in a field or two
-    scheme: Scheme = "strict"  # how training and validation rows are split
+    scheme: Scheme = "query"  # how training and validation rows are split
     folds: tuple[int, ...] = (0,)  # the folds to train and validate
     rows: int = 0  # maximum number of training rows (whole queries, seeded); 0 = all
     answer_rows: int = 0  # maximum number of dev and of test rows to predict (whole queries); 0 = all

@@ -1,12 +1,17 @@
-"""Training rows and validation rows of every fold, and the check that nothing leaks between them."""
+"""Training rows and validation rows of every fold, under one of four schemes."""
 
+import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from utils.core.schema import FOLD_COLUMNS, ordered
+from utils.data.groups import query_groups
+from utils.data.tables import sample_queries
 from utils.data.taxonomy import Taxonomy
 
-SCHEMES = ("report", "strict", "leave-language")
+SCHEMES = ("query", "report", "strict", "leave-language")
+CATEGORY_COLUMNS = ("category_group", "category_fold")
+NO_CATEGORIES = pd.DataFrame({"category_group": pd.Series(dtype="str"), "category_fold": pd.Series(dtype="int64")})
 
 
 def make_folds(
@@ -14,130 +19,134 @@ def make_folds(
 ) -> pd.DataFrame:
     """Split the training rows of a task into `count` folds: `id, fold, query_group, category_group`.
 
-    For QI all rows of a query are in one fold; for QC all rows of a category group (the first `depth` levels), as in
-    the winning report (arXiv 2510.25428, section 3.4). Both are stratified by language and label. `table` needs
-    `id, language, query, target, label`. Raises ValueError if there are fewer groups than folds.
+    All rows of a query group (`groups.query_groups`) are in one fold; folds are alike in language, label and, for QC, top-level
+    category, so that category groups (the first `depth` levels) are balanced, as section 1 of the winning report says (arXiv
+    2510.25428). `table` needs `id, language, query, query_en, target, label`. Raises ValueError if there are fewer queries than folds.
     """
-    query_group = table["query"]
-    category_group = [tree.group(target, depth) for target in table["target"]] if tree else [""] * len(table)
-    groups = pd.Series(category_group, index=table.index) if task == "QC" else query_group
-    if groups.nunique() < count:
-        raise ValueError(
-            f"{task}: {groups.nunique()} groups cannot be split into {count} folds; use fewer folds or more rows"
-        )
-    stratum = table["language"] + table["label"].astype(str)
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    fold = pd.Series(-1, index=range(len(table)))
-    for k, (_, positions) in enumerate(splitter.split(table, stratum, groups)):
-        fold.iloc[positions] = k
-    columns = [table["id"].to_numpy(), fold.to_numpy(), query_group.to_numpy(), category_group]
+    group = query_groups(table)
+    if group.nunique() < count:
+        print(f"notice: {task} has {group.nunique()} groups of like queries, fewer than folds; only equal queries stay together")
+        group = table["query"]
+    category_group = by_target(table, tree, depth)
+    stratum = table["language"] + " " + by_target(table, tree, 1)
+    fold = assign(group, stratum, table["label"], count, seed, task)
+    columns = [table["id"].to_numpy(), fold, group.to_numpy(), category_group.to_numpy()]
     return pd.DataFrame(dict(zip(FOLD_COLUMNS, columns, strict=True)))
 
 
-def join_folds(clean: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
+def by_target(table: pd.DataFrame, tree: Taxonomy | None, depth: int) -> pd.Series:
+    """The first levels of each row's category path; empty without a tree."""
+    if tree is None:
+        return pd.Series("", index=table.index)
+    groups = {target: tree.group(target, depth) for target in table["target"].unique()}
+    return table["target"].map(groups)
+
+
+def assign(
+    group: pd.Series, stratum: pd.Series, label: pd.Series, count: int, seed: int, name: str
+) -> np.ndarray:
+    """The fold of each row: a group lies in one fold, and folds are alike in stratum and label.
+
+    A stratum with fewer rows than folds is the label's alone. Raises ValueError if there are fewer groups than folds.
+    """
+    if group.nunique() < count:
+        raise ValueError(
+            f"{name}: {group.nunique()} groups cannot be split into {count} folds; use fewer folds or more rows"
+        )
+    labelled = stratum + " " + label.astype(str)
+    rare = labelled.map(labelled.value_counts()) < count
+    classes = pd.factorize(labelled.mask(rare, label.astype(str)))[0]
+    fold = pd.Series(-1, index=range(len(group)))
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    for k, (_, positions) in enumerate(splitter.split(classes, classes, pd.factorize(group)[0])):
+        fold.iloc[positions] = k
+    return fold.to_numpy()
+
+
+def make_category_folds(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """The fold of each category group, for `report` and `strict`: `category_group, category_fold`.
+
+    A category group is in one fold only, as in section 3.4 of the winning report (arXiv 2510.25428); folds are alike in language
+    and label. `table` is clean rows joined with `make_folds`. Empty, with a notice, where there are fewer groups than folds.
+    """
+    groups = table["category_group"]
+    if groups.nunique() < count:
+        if groups.any():
+            print(f"notice: {groups.nunique()} category groups are fewer than {count} folds; no split by category")
+        return NO_CATEGORIES
+    fold = assign(groups, table["language"], table["label"], count, seed, "categories")
+    return pd.DataFrame(dict(zip(CATEGORY_COLUMNS, (groups.to_numpy(), fold), strict=True))).drop_duplicates(ignore_index=True)
+
+
+def join_folds(clean: pd.DataFrame, folds: pd.DataFrame, categories: pd.DataFrame | None = None) -> pd.DataFrame:
     """A clean training table joined with its folds by id; rows without a fold (over the cap) are left out.
 
-    Raises pandas' MergeError if an id occurs twice.
+    With `categories` (of `make_category_folds`) it has `category_fold`, too. Raises pandas' MergeError if an id occurs twice.
     """
-    return clean.merge(folds, on="id", how="inner", validate="one_to_one")
+    joined = clean.merge(folds, on="id", how="inner", validate="one_to_one")
+    if categories is None or categories.empty:
+        return joined
+    return joined.merge(categories, on="category_group", how="left", validate="many_to_one")
 
 
-def split(table: pd.DataFrame, scheme: str, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training rows and validation rows of one fold of a scheme.
+def languages_of(table: pd.DataFrame) -> list[str]:
+    """The training languages in the fixed order: the folds of `leave-language`."""
+    return ordered(table["language"].unique().tolist())
 
-    `table` is the result of `join_folds`. `report`: validation rows are the fold, training rows the other folds. `strict`:
-    the same without training rows whose query is also among the validation rows. `leave-language`: validation rows are
-    the k-th training language, training rows all other languages without the validation rows' queries. Raises
-    ValueError for an unknown scheme.
+
+def held_out_folds(table: pd.DataFrame, count: int) -> tuple[int, ...]:
+    """The folds of `leave-language` that `count` held-out languages need, spread over the languages other than English.
+
+    English is left in, as translations are English. Empty where there are fewer than two languages to hold out.
     """
-    if scheme == "leave-language":
-        languages = ordered(table["language"].unique().tolist())
-        validation = table["language"] == languages[fold % len(languages)]
-    elif scheme in SCHEMES:
-        validation = table["fold"] == fold
-    else:
+    others = [number for number, code in enumerate(languages_of(table)) if code != "en"]
+    if len(others) < 2:
+        return ()
+    count = min(count, len(others))
+    spread = [others[round(place * (len(others) - 1) / max(1, count - 1))] for place in range(count)]
+    return tuple(dict.fromkeys(spread))
+
+
+def split(
+    table: pd.DataFrame, scheme: str, fold: int, validation_rows: int = 0, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training rows and at most `validation_rows` validation rows (whole queries; 0 = all) of one fold of a scheme.
+
+    `table` is the result of `join_folds`. `query`: validation rows are the fold, training rows the other folds. `report`: the same with
+    the folds of category groups. `strict`: `report` without training rows whose query group is also among the validation rows.
+    `leave-language`: validation rows are of one training language, training rows of all others without the validation rows' query
+    groups. For QI `report` and `strict` are `query`. Raises ValueError for an unknown scheme or a fold that it does not have.
+    """
+    if scheme not in SCHEMES:
         raise ValueError(f"unknown scheme {scheme!r}; use one of {', '.join(SCHEMES)}")
-    train = ~validation
-    if scheme != "report":
-        train &= ~table["query_group"].isin(table.loc[validation, "query_group"])
-    return table[train], table[validation]
+    if fold not in fold_numbers(table, scheme):
+        raise ValueError(f"scheme {scheme} has {len(fold_numbers(table, scheme))} folds of these rows, and no fold {fold}")
+    if scheme == "leave-language":
+        validation = table["language"] == languages_of(table)[fold]
+    else:
+        validation = table[_fold_column(table, scheme)] == fold
+    chosen = sample_queries(table[validation], validation_rows, seed)
+    train = table[~validation]
+    if scheme in ("strict", "leave-language"):
+        train = train[~train["query_group"].isin(chosen["query_group"])]
+    return train, chosen
 
 
 def without_queries(table: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `table` whose query is not among the validation rows: the rows allowed in stage 1 of TAPT."""
-    return table[~table["query"].isin(validation["query"])]
+    """The rows of `table` whose query and English are not among the validation rows': the rows allowed in stage 1 of TAPT."""
+    english = validation.loc[validation["query_en"] != "", "query_en"]
+    return table[~table["query"].isin(validation["query"]) & ~table["query_en"].isin(english)]
 
 
 def fold_numbers(table: pd.DataFrame, scheme: str) -> list[int]:
-    """The fold numbers of a scheme: those of the table, or one per training language."""
-    count = table["language"].nunique() if scheme == "leave-language" else table["fold"].max() + 1
-    return list(range(int(count)))
+    """The fold numbers of a scheme: those of the table, or one per training language where there are several; none if it has none."""
+    if scheme == "leave-language":
+        count = len(languages_of(table))
+        return list(range(count)) if count > 1 else []
+    column = _fold_column(table, scheme)
+    return list(range(int(table[column].max()) + 1)) if column in table else []
 
 
-def find_leaks(table: pd.DataFrame, scheme: str) -> list[dict[str, float]]:
-    """One record per fold: what training and validation rows share, and the drift of the validation rows from all rows.
-
-    Drift is the total variation distance of the shares (0 = equal, 1 = disjoint). `shared_query_rows` is a share of rows.
-    """
-    leaks = []
-    for fold in fold_numbers(table, scheme):
-        train, validation = split(table, scheme, fold)
-        train_groups, groups = (set(rows["category_group"]) - {""} for rows in (train, validation))
-        shared = validation["query_group"].isin(train["query_group"])
-        leaks.append(
-            {
-                "fold": fold,
-                "train_rows": len(train),
-                "validation_rows": len(validation),
-                "shared_queries": int(validation.loc[shared, "query_group"].nunique()),
-                "shared_query_rows": float(shared.mean()) if len(validation) else 0.0,
-                "shared_category_groups": len(groups & train_groups),
-                "unseen_category_groups": len(groups - train_groups),
-                "label_drift": _drift(validation["label"], table["label"]),
-                "language_drift": _drift(validation["language"], table["language"]),
-            }
-        )
-    return leaks
-
-
-def _drift(part: pd.Series, whole: pd.Series) -> float:
-    """Total variation distance of the value shares of two columns, in 0..1."""
-    shares = part.value_counts(normalize=True).sub(whole.value_counts(normalize=True), fill_value=0)
-    return round(float(shares.abs().sum() / 2), 6)
-
-
-def compare_schemes(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    """`find_leaks` of every scheme as one table: `task, scheme, fold, ...`."""
-    parts = []
-    for scheme in SCHEMES:
-        leaks = pd.DataFrame(find_leaks(table, scheme))
-        leaks.insert(0, "task", task)
-        leaks.insert(1, "scheme", scheme)
-        parts.append(leaks)
-    return pd.concat(parts, ignore_index=True)
-
-
-def nest_leaks(leaks: pd.DataFrame) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """Task -> scheme -> one record per fold, as in `leaks.json`."""
-    by_task: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for (task, scheme), rows in leaks.groupby(["task", "scheme"], sort=False):
-        by_task.setdefault(str(task), {})[str(scheme)] = rows.drop(columns=["task", "scheme"]).to_dict("records")
-    return by_task
-
-
-def check_leaks(leaks: pd.DataFrame) -> None:
-    """Raises ValueError, with schemes and folds, if training and validation rows share what their scheme separates."""
-    report, language = leaks["scheme"] == "report", leaks["scheme"] == "leave-language"
-    category = leaks["task"] == "QC"
-    queries = leaks[(~report | ~category) & (leaks["shared_queries"] > 0)]
-    groups = leaks[category & ~language & (leaks["shared_category_groups"] > 0)]
-    for kind, rows in (("a query", queries), ("a category group", groups)):
-        if len(rows):
-            folds = rows[["task", "scheme", "fold"]].to_dict("records")
-            raise ValueError(f"{kind} is in both training and validation rows of {folds[:5]}; run notebook 03 again")
-
-
-def describe_groups(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Numbers of distinct queries and category groups of each task's training rows, one row per task."""
-    columns = {"query_group": "queries", "category_group": "category groups"}
-    return pd.DataFrame({task: table[list(columns)].nunique().rename(columns) for task, table in tables.items()}).T
+def _fold_column(table: pd.DataFrame, scheme: str) -> str:
+    """The column that a scheme splits by. Titles have no categories: the report keeps their queries together, as `query` does."""
+    return "fold" if scheme == "query" or not table["category_group"].any() else "category_fold"

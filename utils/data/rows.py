@@ -1,6 +1,7 @@
 """Lines of JSON and everything that can be wrong with them: the check that all readers share."""
 
 import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -45,7 +46,7 @@ def parse_line(line: str) -> tuple[Any, str]:
     without end are wrong, whatever Python makes of them.
     """
     try:
-        return json.loads(line, parse_constant=_read_constant, object_pairs_hook=_read_object), ""
+        return json.loads(line, parse_constant=_read_constant, parse_float=_read_number, object_pairs_hook=_read_object), ""
     except json.JSONDecodeError as error:
         return None, f"not valid JSON ({error.msg}, character {error.colno}); fix the line"
     except RecursionError:
@@ -58,6 +59,13 @@ def parse_line(line: str) -> tuple[Any, str]:
 def _read_constant(name: str) -> None:
     if name != "NaN":
         raise ValueError(f"{name} is no number")
+
+
+def _read_number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is no number that a computer holds")
+    return number
 
 
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

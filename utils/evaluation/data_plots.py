@@ -10,9 +10,6 @@ from matplotlib.figure import Figure
 from utils.core.schema import LANGUAGES
 from utils.evaluation.figure import BLUE, GREEN, GREY, INK, RED, new_figure
 
-SCHEME_COLOURS = {"report": RED, "strict": BLUE, "leave-language": GREEN}  # others are grey
-
-
 def shares_by_language(counts: pd.DataFrame, title: str) -> Figure:
     """Share of each split's rows by language: `language, split, rows`. Languages that training lacks stand out."""
     table = counts.pivot_table(index="language", columns="split", values="rows", fill_value=0)
@@ -115,20 +112,20 @@ def fold_balance(parts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def leak_bars(leaks: pd.DataFrame, title: str) -> Figure:
-    """Share of validation rows whose query also occurs in training: `scheme, fold, shared_query_rows` (0 to 1)."""
-    table = leaks.pivot_table(index="fold", columns="scheme", values="shared_query_rows")
-    figure, (axis,) = new_figure(6.4, 2.6)
-    width = 0.8 / len(table.columns)
-    for number, scheme in enumerate(table.columns):
-        positions = table.index + (number - (len(table.columns) - 1) / 2) * width
-        colour = SCHEME_COLOURS.get(scheme, GREY)
-        rectangles = axis.bar(positions, table[scheme] * 100, width, color=colour, label=scheme)
-        texts = [f"{share * 100:.0f}" if share > 0 else "0" for share in table[scheme].fillna(0)]
-        axis.bar_label(rectangles, labels=texts, fontsize=7)
-    axis.grid(visible=False)
-    upper = max(5.0, table.max().max() * 115)
-    axis.set(xlabel="fold", ylabel="% of validation rows", xticks=table.index, ylim=(0, upper))
-    axis.set_title(title, loc="left", fontsize=11)
-    axis.legend(frameon=False, fontsize=8)
+def schemes(table: pd.DataFrame, title: str) -> Figure:
+    """Each scheme's validation beside the test: `leaks.compare_with_test`. Left, shares of validation rows that training does not know;
+    right, the training rows that the scheme leaves."""
+    shares = [name for name in table if name.startswith("unseen")]
+    figure, (left, right) = new_figure(10, 1.6 + 0.36 * len(table), 2, sharey=True)
+    rows = np.arange(len(table))[::-1]
+    height = 0.8 / len(shares)
+    for number, (name, colour) in enumerate(zip(shares, (BLUE, RED, GREEN), strict=True)):
+        left.barh(rows + (1 - number) * height, table[name], height, color=colour, label=name)
+    left.set(yticks=rows, yticklabels=table.index, xlim=(0, 1.02), xlabel="share of the rows")
+    bars = right.barh(rows, table["train_rows"], color=GREY, height=0.6)
+    right.bar_label(bars, labels=[f"{count:,}" for count in table["train_rows"]], padding=3, fontsize=8)
+    right.margins(x=0.15)
+    right.set(xlabel="training rows")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure

@@ -1,131 +1,165 @@
-"""Ensemble weights, calibration and thresholds: fitted on out-of-fold tables, applied to any table."""
+"""The ensemble: weights, calibration and thresholds, fitted on out-of-fold tables and applied to any table.
+
+Languages of the training data are decided by what `query` validation shows, all others by what `leave-language` validation shows: answers for a
+language from networks that never saw it.
+"""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from utils.core.files import write_json
-from utils.evaluation.metrics import best_threshold, calibrate, constant_f1, f1, fit_calibration
+from utils.evaluation.metrics import log_odds, sigmoid
+from utils.evaluation.stack import fit_stack
+from utils.evaluation.thresholds import best_threshold
 
-PULL = 2000  # weight, in rows, of the task's threshold when a language's threshold is shrunk towards it
-GAIN = 0.002  # per-language thresholds are used if their cross-checked F1 is higher by at least this
+Array = NDArray[np.float64]
+Members = dict[str, pd.DataFrame]  # recipe -> its table
+SEEN, UNSEEN = "seen", "unseen"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How rows are answered: the members' weights, which sum to 1, calibration of their mean, and the threshold."""
+
+    weights: dict[str, float]
+    intervals: dict[str, tuple[float, float]]  # 95 %, of the weights
+    calibration: tuple[float, float]  # slope and intercept, applied to the weighted mean of the members' log-odds
+    threshold: float
+
+    def probability(self, members: dict[str, Array]) -> Array:
+        """Probabilities `[rows]` from the members' log-odds `[rows]`."""
+        slope, intercept = self.calibration
+        mean = np.sum([weight * members[name] for name, weight in self.weights.items()], axis=0)
+        return sigmoid(slope * mean + intercept)
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """How one task's members become an answer. A member is a recipe; its folds are averaged beforehand."""
 
-    weights: dict[str, float]
-    calibration: dict[str, tuple[float, float]]  # slope and intercept on the log-odds
-    threshold: float
-    language_thresholds: dict[str, float]  # empty where one threshold is used
-    checked_f1: dict[str, float]  # of one threshold and of per-language thresholds, from `cross_check`
+    languages: tuple[str, ...]  # of the training data: these are decided by `seen`, all others by `unseen`
+    decisions: dict[str, Decision]  # seen, unseen
+    language_thresholds: dict[str, float] = field(default_factory=dict)  # empty where one threshold is used
+    spread: dict[str, tuple[float, float]] = field(default_factory=dict)  # member -> centre and factor, of `measure_spread`
+    choices: dict[str, dict[str, float]] = field(default_factory=dict)  # what was compared, with its interval
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The recipes with a weight in one of the decisions."""
+        return tuple(dict.fromkeys(name for decision in self.decisions.values() for name in decision.weights))
 
 
 def save_ensembles(ensembles: dict[str, Ensemble], translation: str, path: Path) -> None:
-    """Write the ensemble of each task as JSON, with the name of the translation backend that it was fitted on."""
-    write_json(path, {task: {**vars(ensemble), "translation": translation} for task, ensemble in ensembles.items()})
+    """Write the ensemble of each task as JSON, with the name of the translation backend that it was fitted on.
+
+    Keys of a task: `members`, and by decision (`seen`, `unseen`) `weights`, `intervals`, `calibration`, `thresholds`; then the ensemble's other fields.
+    """
+    write_json(path, {task: _to_json(ensemble) | {"translation": translation} for task, ensemble in ensembles.items()})
+
+
+def _to_json(ensemble: Ensemble) -> dict[str, Any]:
+    content = {"members": ensemble.members, **asdict(ensemble)}
+    decisions = content.pop("decisions")
+    names = {"weights": "weights", "intervals": "intervals", "calibration": "calibration", "thresholds": "threshold"}
+    by_field = {plural: {kind: decision[name] for kind, decision in decisions.items()} for plural, name in names.items()}
+    return _without_nan(content | by_field)
+
+
+def _without_nan(content: Any) -> Any:
+    """The same content with null for what is not a number, which JSON lacks."""
+    if isinstance(content, dict):
+        return {name: _without_nan(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and np.isnan(content) else content
 
 
 def load_ensemble(path: Path, task: str) -> tuple[Ensemble, str]:
     """A task's ensemble and the name of its translation backend. Raises KeyError for a task that the file lacks."""
     content = json.loads(path.read_text("utf-8"))[task]
-    translation = content.pop("translation")
-    pairs = content["calibration"].items()
-    content["calibration"] = {name: (float(slope), float(intercept)) for name, (slope, intercept) in pairs}
-    return Ensemble(**content), translation
+    decisions = {}
+    for kind, weights in content["weights"].items():
+        pairs = content["intervals"][kind].items()
+        intervals = {name: tuple(float("nan") if end is None else end for end in pair) for name, pair in pairs}
+        decisions[kind] = Decision(weights, intervals, tuple(content["calibration"][kind]), content["thresholds"][kind])
+    spread = {name: tuple(pair) for name, pair in content["spread"].items()}
+    rest = (content["language_thresholds"], spread, content["choices"])
+    return Ensemble(tuple(content["languages"]), decisions, *rest), content["translation"]
 
 
-def member_weights(members: dict[str, pd.DataFrame]) -> dict[str, float]:
-    """Weights that sum to 1, in proportion to how far a member's best out-of-fold F1 exceeds the constant answer's.
+def align(members: Members) -> tuple[pd.DataFrame, dict[str, Array]]:
+    """The rows that all members answer, as in the first member, and each member's log-odds for them, joined by id.
 
-    Equal weights where no member exceeds it.
-    """
-    gains = {}
-    for name, table in members.items():
-        best = best_threshold(table["label"], table["probability"])[1]
-        gains[name] = max(0.0, best - constant_f1(table["label"]))
-    total = sum(gains.values())
-    return {name: gain / total if total else 1 / len(gains) for name, gain in gains.items()}
-
-
-def combine(
-    members: dict[str, pd.DataFrame], weights: dict[str, float], calibration: dict[str, tuple[float, float]]
-) -> pd.DataFrame:
-    """Weighted mean of the members' calibrated probabilities (linear opinion pool, Stone 1961), joined by id.
-
-    The rows are the ids that all members answer, in the order and with the other columns of the first member.
+    Raises ValueError where a probability is not a number.
     """
     columns = []
     for name, table in members.items():
         if lost := int(table["probability"].isna().sum()):
-            raise ValueError(
-                f"{name}: {lost} probabilities are not numbers; remove its folder in 06_final and train it again"
-            )
-        values = calibrate(table["probability"], calibration[name]) * weights[name]
-        columns.append(pd.Series(values, index=table["id"], name=name))
-    mean = pd.concat(columns, axis=1, join="inner").sum(axis=1)
+            raise ValueError(f"{name}: {lost} probabilities are not numbers; remove its folder in 06_final and train it again")
+        columns.append(table.set_index("id")["probability"].rename(name))
+    joined = pd.concat(columns, axis=1, join="inner")
     first = next(iter(members.values()))
-    first = first[first["id"].isin(mean.index)]
-    return first.assign(probability=first["id"].map(mean)).reset_index(drop=True)
+    first = first[first["id"].isin(joined.index)].reset_index(drop=True)
+    return first, {name: log_odds(joined.loc[first["id"], name]) for name in members}
 
 
-def shrunk_thresholds(table: pd.DataFrame, threshold: float) -> dict[str, float]:
-    """Each language's best threshold, shrunk linearly towards the task's: the mean of both, weighted by its rows and `PULL`.
+def fit_decision(members: Members, cluster: pd.Series) -> Decision:
+    """Fit weights, calibration and threshold on labelled tables; `cluster` maps id -> query group."""
+    table, values = align(members)
+    stack = fit_stack(values, table["label"], table["id"].map(cluster))
+    total = sum(stack.weights.values())
+    weights = {name: weight / total for name, weight in stack.weights.items()}
+    intervals = {name: (low / total, high / total) for name, (low, high) in stack.intervals.items()}
+    decision = Decision(weights, intervals, (total, stack.intercept), 0.5)
+    threshold, _ = best_threshold(table["label"], decision.probability(values))
+    return Decision(weights, intervals, decision.calibration, threshold)
 
-    A language whose labels are all the same gets none.
+
+def measure_spread(folds: list[pd.DataFrame], mean: pd.DataFrame) -> tuple[float, float]:
+    """What makes the mean of several folds as decided as calibration expects, fitted on answers of single folds: centre and factor.
+
+    The log-odds of a fold are those that all folds agree on, of variance s, plus noise of its own, of variance n. Calibration on single folds
+    multiplies them by s / (s + n), the mean of k folds wants s / (s + n / k). The ratio is that of the variances: a fold's to the
+    mean's. One fold needs nothing: factor 1.
     """
-    thresholds = {}
-    for language, rows in table.groupby("language"):
-        if rows["label"].nunique() == 2:
-            best = best_threshold(rows["label"], rows["probability"])[0]
-            thresholds[str(language)] = float((len(rows) * best + PULL * threshold) / (len(rows) + PULL))
-    return thresholds
+    values = log_odds(mean["probability"])
+    if len(folds) < 2 or np.ptp(values) == 0:
+        return 0.0, 1.0
+    single = np.mean([np.var(log_odds(table["probability"])) for table in folds])
+    return float(values.mean()), float(single / np.var(values))
 
 
-def decide(table: pd.DataFrame, threshold: float, language_thresholds: dict[str, float]) -> np.ndarray:
-    """0 or 1 for each row, shape `[rows]`; a language without a threshold of its own takes the task's."""
-    thresholds = table["language"].map(language_thresholds).astype(float).fillna(threshold)
-    return (table["probability"] >= thresholds).astype(int).to_numpy()
+def with_spread(ensemble: Ensemble, spread: dict[str, tuple[float, float]]) -> Ensemble:
+    """The ensemble with what its members' means over folds need, from `measure_spread`."""
+    return replace(ensemble, spread={name: spread[name] for name in ensemble.members})
 
 
-def cross_check(table: pd.DataFrame, queries: pd.Series, seed: int) -> dict[str, float]:
-    """F1 of one threshold and of per-language thresholds, fitted on one half of the queries and scored on the other.
-
-    Two-fold cross-validation; `queries` has one query for each row of `table`, in its order. Keys: `one threshold`, `per language`.
-    """
-    rng = np.random.default_rng(seed)
-    distinct = np.sort(queries.unique().astype(str))
-    half = set(rng.permutation(distinct)[: len(distinct) // 2])
-    first_half = queries.astype(str).isin(half).to_numpy()
-    common, by_language = np.zeros(len(table), dtype=int), np.zeros(len(table), dtype=int)
-    for mask in (first_half, ~first_half):
-        train, validation = table[~mask], table[mask]
-        threshold = best_threshold(train["label"], train["probability"])[0]
-        common[mask] = decide(validation, threshold, {})
-        by_language[mask] = decide(validation, threshold, shrunk_thresholds(train, threshold))
-    return {"one threshold": f1(table["label"], common), "per language": f1(table["label"], by_language)}
+def widen(values: dict[str, Array], spread: dict[str, tuple[float, float]]) -> dict[str, Array]:
+    """The members' log-odds with `measure_spread` applied."""
+    pairs = {name: spread.get(name, (0.0, 1.0)) for name in values}
+    return {name: centre + factor * (values[name] - centre) for name, (centre, factor) in pairs.items()}
 
 
-def fit_ensemble(members: dict[str, pd.DataFrame], queries: pd.Series, seed: int) -> Ensemble:
-    """Fit weights, calibration and thresholds on out-of-fold tables (`id, language, label, probability`).
-
-    `queries` maps id -> query; `seed` draws the halves of `cross_check`.
-    """
-    weights = member_weights(members)
-    calibration = {name: fit_calibration(table["label"], table["probability"]) for name, table in members.items()}
-    combination = combine(members, weights, calibration)
-    threshold, _ = best_threshold(combination["label"], combination["probability"])
-    scores = cross_check(combination, combination["id"].map(queries), seed)
-    better = scores["per language"] >= scores["one threshold"] + GAIN
-    language_thresholds = shrunk_thresholds(combination, threshold) if better else {}
-    return Ensemble(weights, calibration, threshold, language_thresholds, scores)
+def decide(table: pd.DataFrame, ensemble: Ensemble) -> pd.DataFrame:
+    """`table` (`language, probability`) with the `threshold` and the `prediction`, 0 or 1, of each row."""
+    in_training = table["language"].isin(ensemble.languages)
+    by_kind = {kind: decision.threshold for kind, decision in ensemble.decisions.items()}
+    common = np.where(in_training, by_kind[SEEN], by_kind[UNSEEN])
+    own = table["language"].map(ensemble.language_thresholds).astype(float)
+    thresholds = own.fillna(pd.Series(common, index=table.index))
+    return table.assign(threshold=thresholds, prediction=(table["probability"] >= thresholds).astype(int))
 
 
-def answer(members: dict[str, pd.DataFrame], ensemble: Ensemble) -> pd.DataFrame:
-    """The members' tables of one split, combined, with a `prediction` of 0 or 1 for each row."""
-    combination = combine(members, ensemble.weights, ensemble.calibration)
-    return combination.assign(prediction=decide(combination, ensemble.threshold, ensemble.language_thresholds))
+def answer(members: Members, ensemble: Ensemble) -> pd.DataFrame:
+    """The members' tables of one split, combined: `probability`, `threshold` and `prediction` of each row."""
+    table, values = align({name: members[name] for name in ensemble.members})
+    values = widen(values, ensemble.spread)
+    in_training = table["language"].isin(ensemble.languages).to_numpy()
+    seen, unseen = (ensemble.decisions[kind].probability(values) for kind in (SEEN, UNSEEN))
+    return decide(table.assign(probability=np.where(in_training, seen, unseen)), ensemble)

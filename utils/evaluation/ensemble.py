@@ -3,19 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from utils.core.paths import Run
 from utils.core.recipe import load_all, read_facts
-from utils.core.schema import SCORE_COLUMNS
+from utils.core.schema import FOLD_COLUMNS, SCORE_COLUMNS, ordered
+from utils.data.groups import query_groups
 from utils.data.tables import read_table
 from utils.evaluation import decide, leaderboard
-from utils.evaluation.decide import Ensemble
-from utils.evaluation.metrics import best_threshold, f1
+from utils.evaluation.decide import SEEN, UNSEEN, Ensemble
 
 Tables = dict[str, pd.DataFrame]  # split -> table
 Members = dict[str, Tables]  # recipe -> its tables
-BASELINE_NAMES = ("tfidf", "overlap", "zeroshot")
+BASELINE_NAMES = ("tfidf", "overlap", "wordpairs", "zeroshot")
+SPLITS = ("oof", "held-out", "dev", "test")  # held-out: languages that a network of the member never saw
 
 
 def load_members(run: Run, task: str) -> Members:
@@ -26,8 +28,11 @@ def load_members(run: Run, task: str) -> Members:
     members = {}
     for recipe in load_all(run.tapt / "final" / task):
         folder = run.final / task / recipe.name
-        files = [folder / f"{split}.parquet" for split in ("oof", "dev", "test")]
-        members[recipe.name] = {path.stem: read_table(path, SCORE_COLUMNS) for path in files if path.exists()}
+        files = {split: folder / f"{split}.parquet" for split in ("oof", "dev", "test")}
+        files["held-out"] = run.held_out(task, recipe.name) / "oof.parquet"
+        found = {split: read_table(path, SCORE_COLUMNS) for split, path in files.items() if path.exists()}
+        if found:  # a baseline that could not be fitted has none
+            members[recipe.name] = found
     return members
 
 
@@ -36,22 +41,55 @@ def of_split(members: Members, split: str) -> Tables:
     return {name: tables[split] for name, tables in members.items() if split in tables}
 
 
+def measure_spreads(run: Run, task: str, members: Members) -> dict[str, tuple[float, float]]:
+    """Member -> what its mean over folds needs before calibration (`decide.measure_spread`), measured on the test rows."""
+    spreads = {}
+    for name, tables in members.items():
+        paths = sorted((run.final / task / name).glob("fold*/test.parquet"))
+        spreads[name] = decide.measure_spread([read_table(path) for path in paths], tables["test"])
+    return spreads
+
+
 def answer(members: Members, ensemble: Ensemble) -> Tables:
-    """Split -> the ensemble's table with `probability` and `prediction`, for every split that a member answers."""
-    splits = [split for split in ("oof", "dev", "test") if of_split(members, split)]
+    """Split -> the ensemble's table with `probability`, `threshold` and `prediction`, for dev and test where members answer them."""
+    splits = [split for split in ("dev", "test") if of_split(members, split)]
     return {split: decide.answer(of_split(members, split), ensemble) for split in splits}
 
 
 def count_rows(members: Members) -> pd.DataFrame:
     """Number of rows by split (index) and member (column)."""
     counts = {name: {split: len(table) for split, table in tables.items()} for name, tables in members.items()}
-    return pd.DataFrame({name: pd.Series(count) for name, count in counts.items()})
+    table = pd.DataFrame({name: pd.Series(count) for name, count in counts.items()})
+    return table.reindex([split for split in SPLITS if split in table.index])
 
 
-def load_queries(run: Run, task: str) -> dict[str, pd.Series]:
-    """Split -> series id -> cleaned query, the clusters of the bootstrap."""
-    splits = [split for split in ("train", "dev", "test") if run.clean_table(split, task).exists()]
-    return {split: read_table(run.clean_table(split, task)).set_index("id")["query"] for split in splits}
+def show_weights(ensemble: Ensemble, members: Members) -> pd.DataFrame:
+    """Every member's weight by decision with its 95 % interval, 0 where it adds nothing; unseen languages may have fewer members."""
+    rows = []
+    for kind, decision in ensemble.decisions.items():
+        for name in members:
+            low, high = decision.intervals.get(name, (np.nan, np.nan))
+            row = {"languages": kind, "member": name, "weight": decision.weights.get(name, 0.0), "lo": low, "hi": high}
+            rows += [row] if name in decision.intervals else []
+    return pd.DataFrame(rows).set_index(["languages", "member"])
+
+
+def load_clusters(run: Run, task: str) -> dict[str, pd.Series]:
+    """Split -> series id -> query group, the clusters of the bootstrap; train's are those of the folds."""
+    clusters = {"train": read_table(run.fold_table(task), FOLD_COLUMNS).set_index("id")["query_group"]}
+    for split in ("dev", "test"):
+        path = run.clean_table(split, task)
+        if path.exists():
+            table = read_table(path)
+            clusters[split] = pd.Series(query_groups(table).to_numpy(), index=table["id"])
+    return clusters
+
+
+def training_languages(run: Run, task: str) -> tuple[str, ...]:
+    """The languages of the rows that were split into folds, in the fixed order."""
+    folds = read_table(run.fold_table(task), FOLD_COLUMNS)
+    train = read_table(run.clean_table("train", task))
+    return tuple(ordered(train.loc[train["id"].isin(folds["id"]), "language"].unique().tolist()))
 
 
 def load_recipes(run: Run, tasks: list[str]) -> dict[str, Any]:
@@ -63,37 +101,34 @@ def load_recipes(run: Run, tasks: list[str]) -> dict[str, Any]:
     return recipes
 
 
-def compare_decisions(run: Run, task: str, answers: Tables, ensemble: Ensemble, solution: Tables) -> pd.DataFrame:
-    """F1 of four ways to decide: `task, split, decision, f1`; splits without labels are left out.
+def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
+    """Out-of-fold rows weighted as the test file's languages are: seen ones by `query`, all others by `leave-language` validation.
 
-    The hard vote of folds is left out of fold, where each row is answered by one fold only.
+    `honest` is of `crossfitting.fit_ensemble`. A language of the training data weighs what its test rows do; each held-out language weighs an
+    equal part of the unseen ones' test rows. Returns both kinds of rows with `weight`, `kind` and `query_group`; a test file without
+    unseen languages, or a run without held-out ones, has one kind.
     """
-    rows = []
-    for split, predictions in answers.items():
-        table = _with_labels(predictions, solution.get(split))
-        if table is None:
-            continue
-        decisions = {
-            "argmax at 0.5": (table["probability"] >= 0.5).astype(int),
-            "mean, one threshold": decide.decide(table, ensemble.threshold, {}),
-            "mean, as submitted": table["prediction"],
-        }
-        if split != "oof":
-            decisions["hard vote of folds"] = _hard_vote(run, task, split).reindex(table["id"]).to_numpy()
-        for name, prediction in decisions.items():
-            rows.append({"task": task, "split": split, "decision": name, "f1": f1(table["label"], prediction)})
-    return pd.DataFrame(rows)
+    counts = test["language"].value_counts()
+    seen = honest[SEEN]
+    unseen_rows = int(counts[~counts.index.isin(seen["language"].unique())].sum())
+    parts = [seen.assign(kind=SEEN, weight=_weights(seen["language"], counts))]
+    if UNSEEN in honest and unseen_rows:
+        held_out = honest[UNSEEN]
+        languages = held_out["language"].unique()
+        shares = pd.Series(unseen_rows / len(languages), index=languages)
+        weights = _weights(held_out["language"], shares)
+        # Marked (`es*`): these rows' networks never saw their language, while those of the other rows did.
+        parts.append(held_out.assign(kind=UNSEEN, weight=weights, language=held_out["language"] + "*"))
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(query_group=rows["id"].map(clusters))
 
 
-def _hard_vote(run: Run, task: str, split: str) -> pd.Series:
-    """id -> the majority of all members' folds at threshold 0.5, ties to 1, as in the winning system (arXiv 2510.25428)."""
-    folders = [run.final / task / recipe.name for recipe in load_all(run.tapt / "final" / task)]
-    tables = [read_table(path) for folder in folders for path in sorted(folder.glob(f"fold*/{split}.parquet"))]
-    votes = pd.concat([(table.set_index("id")["probability"] >= 0.5).astype(int) for table in tables], axis=1)
-    return (votes.mean(axis=1) >= 0.5).astype(int)
+def _weights(language: pd.Series, totals: pd.Series) -> pd.Series:
+    """A weight for each row, so that a language's rows together weigh its total."""
+    return language.map(totals).fillna(0.0) / language.map(language.value_counts())
 
 
-def _with_labels(table: pd.DataFrame, solution: pd.DataFrame | None) -> pd.DataFrame | None:
+def with_labels(table: pd.DataFrame, solution: pd.DataFrame | None) -> pd.DataFrame | None:
     """A table with its labels, joined by id; None where there are none."""
     if "label" in table:
         return table
@@ -105,67 +140,57 @@ class _Scorer:
     """Scores tables of one task by language, in the columns of `scores.csv`."""
 
     task: str
-    queries: dict[str, pd.Series]
+    clusters: dict[str, pd.Series]
     train_languages: set[str]
     solution: Tables
     seed: int
 
-    def score(self, name: str, split: str, table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-        """One recipe's rows of one split; an empty table where there are no labels."""
-        rows = _with_labels(table, self.solution.get(split))
+    def score(self, name: str, split: str, table: pd.DataFrame) -> pd.DataFrame:
+        """One recipe's rows of one split, `prediction` and `threshold` given; an empty table where there are no labels."""
+        rows = with_labels(table, self.solution.get(split))
         if rows is None or rows.empty:
             return pd.DataFrame()
-        rows = rows.assign(query=rows["id"].map(self.queries["train" if split == "oof" else split]))
-        if "prediction" not in rows:
-            rows = rows.assign(prediction=(rows["probability"] >= threshold).astype(int))
+        if "query_group" not in rows:
+            rows = rows.assign(query_group=rows["id"].map(self.clusters["train" if split == "oof" else split]))
         scores = leaderboard.by_language(rows, self.train_languages, self.seed)
-        scores.insert(0, "recipe", name)
-        scores.insert(1, "task", self.task)
-        scores.insert(2, "split", split)
-        return scores.assign(threshold=threshold)
+        if split == "estimate":
+            scores = scores[scores["language"].isin(leaderboard.POOLED)]
+        masks = {row.language: _mask(rows, row.language, self.train_languages) for row in scores.itertuples()}
+        scores["threshold"] = [rows.loc[masks[language], "threshold"].mean() for language in scores["language"]]
+        for place, (column, value) in enumerate({"recipe": name, "task": self.task, "split": split}.items()):
+            scores.insert(place, column, value)
+        return scores
+
+
+def _mask(rows: pd.DataFrame, language: str, trained_on: set[str]) -> pd.Series:
+    """The rows of a language, or of a pool of them."""
+    if language == "all":
+        return pd.Series(True, index=rows.index)
+    in_training = rows["language"].isin(trained_on)
+    return {"seen": in_training, "unseen": ~in_training}.get(language, rows["language"] == language)
 
 
 def score_everything(
-    run: Run, task: str, answers: Tables, ensemble: Ensemble, queries: dict[str, pd.Series], solution: Tables, seed: int
+    run: Run, task: str, answers: Tables, honest: Tables, clusters: dict[str, pd.Series], solution: Tables, seed: int
 ) -> pd.DataFrame:
     """The rows of `scores.csv` for one task: the ensemble and each candidate of notebook 04, by split and language.
 
-    A candidate's threshold is the best out-of-fold one. A candidate that answered only a part of the test rows is scored on it.
-    `solution` maps split -> `id, label`. Raises DataError where a table of a candidate is missing.
+    `answers` holds the ensemble's dev and test tables, `honest` its cross-fitted ones. A candidate's test threshold is the best out-of-fold
+    one. A candidate that answered only a part of the test rows is scored on it. `solution` maps split -> `id, label`. Raises DataError where a
+    table of a candidate is missing.
     """
-    train = read_table(run.clean_table("train", task))
-    scorer = _Scorer(task, queries, set(train["language"]), solution, seed)
-    parts = [scorer.score("ensemble", split, table, ensemble.threshold) for split, table in answers.items()]
+    train = read_table(run.clean_table("train", task)).merge(read_table(run.fold_table(task)), on="id")
+    scorer = _Scorer(task, clusters, set(train["language"]), solution, seed)
+    parts = [scorer.score("ensemble", "oof", honest[SEEN])]
+    parts.append(scorer.score("ensemble", "estimate", estimate(honest, answers["test"], clusters["train"])))
+    parts += [scorer.score("ensemble", split, table) for split, table in answers.items()]
     board = pd.read_csv(run.bakeoff / "leaderboard.csv")
     for name in board.loc[board["task"] == task, "recipe"]:
         folder = run.bakeoff / task / name
-        oof = read_table(folder / "oof.parquet")
-        threshold, _ = best_threshold(oof["label"], oof["probability"])
-        parts.append(scorer.score(name, "oof", oof, threshold))
-        parts.append(scorer.score(name, "test", read_table(folder / "test.parquet"), threshold))
+        oof = leaderboard.read_oof(folder, train, seed)
+        threshold = board.loc[(board["task"] == task) & (board["recipe"] == name), "threshold"].iloc[0]
+        parts.append(scorer.score(name, "oof", oof))
+        table = read_table(folder / "test.parquet")
+        prediction = (table["probability"] >= threshold).astype(int)
+        parts.append(scorer.score(name, "test", table.assign(prediction=prediction, threshold=threshold)))
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
-
-
-def select(scores: pd.DataFrame, task: str, split: str, recipe: str) -> pd.DataFrame:
-    """One recipe's rows of `scores.csv` for a task and a split, one for each language."""
-    return scores[(scores["task"] == task) & (scores["split"] == split) & (scores["recipe"] == recipe)]
-
-
-def best_baseline(scores: pd.DataFrame, task: str, split: str) -> str:
-    """The candidate with the highest F1 among those without a trained network.
-
-    Raises IndexError where the table holds none of them.
-    """
-    rows = scores[(scores["task"] == task) & (scores["split"] == split) & (scores["language"] == "all")]
-    rows = rows[rows["recipe"].isin(BASELINE_NAMES)]
-    return str(rows.sort_values("f1")["recipe"].iloc[-1])
-
-
-def explain(scores: pd.DataFrame, task: str, split: str) -> str:
-    """One sentence: the ensemble's F1 with its 95 % interval, the constant answer's and the best baseline's."""
-    name = best_baseline(scores, task, split)
-    own, baseline = (select(scores, task, split, each).set_index("language").loc["all"] for each in ("ensemble", name))
-    return (
-        f"the ensemble has F1 {own['f1']:.4f} [{own['f1_lo']:.3f}, {own['f1_hi']:.3f}]; answering *relevant* to everything has "
-        f"{own['constant_f1']:.4f}, the best candidate without a trained network ({name}) {baseline['f1']:.4f}."
-    )

@@ -7,106 +7,157 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from utils.core.recipe import Recipe, read_fold_facts
+from utils.core.recipe import Recipe, read_facts, read_fold_facts
 from utils.core.schema import SCORE_COLUMNS, ordered
 from utils.data.tables import read_table
-from utils.evaluation.metrics import auc, best_threshold, constant_f1, f1, f1_interval
+from utils.evaluation.intervals import (
+    choose_repeats,
+    cross_fitted_f1,
+    draw_weights,
+    f1_interval,
+    quantiles,
+    weighted_auc,
+    weighted_f1,
+)
+from utils.evaluation.metrics import auc, constant_f1, f1
+from utils.evaluation.thresholds import best_threshold, cross_fit, cross_fitted_thresholds
+
+POOLED = ("all", "seen", "unseen")
+
+
+def read_oof(folder: Path, train: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """A recipe's out-of-fold rows with `query_group`, and `part, threshold, prediction` cross-fitted by query group.
+
+    `train` holds `id, query_group`. Raises DataError where the table is missing.
+    """
+    oof = read_table(folder / "oof.parquet", SCORE_COLUMNS)
+    groups = oof["id"].map(train.set_index("id")["query_group"])
+    return cross_fit(oof.assign(query_group=groups), groups, seed)
 
 
 def candidate_row(recipe: Recipe, task: str, train: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    """One row of `leaderboard.csv`; F1 is the mean over folds at the threshold that is best over all of them together.
+    """One row of `leaderboard.csv`: F1 over all folds at thresholds fitted on other query groups; `f1_best` at the best one in sample.
 
-    `train` maps ids to queries, for the clustered interval. Raises DataError where the out-of-fold table is missing.
+    `train` maps ids to query groups. Raises DataError where the out-of-fold table is missing.
     """
-    oof = read_table(folder / "oof.parquet", SCORE_COLUMNS)
+    oof = read_oof(folder, train, recipe.seed)
     stats = pd.DataFrame([read_fold_facts(folder, fold) for fold in recipe.folds])
-    threshold, _ = best_threshold(oof["label"], oof["probability"])
-    prediction = (oof["probability"] >= threshold).astype(int)
-    fold_f1 = [f1(rows["label"], prediction[rows.index]) for _, rows in oof.groupby("fold")]
-    queries = oof["id"].map(train.set_index("id")["query"])
-    low, high = f1_interval(oof["label"], prediction, queries, seed=recipe.seed)
+    threshold, best = best_threshold(oof["label"], oof["probability"])
+    low, high = cross_fitted_interval(oof, recipe.seed)
     return {
         "recipe": recipe.name, "family": recipe.family, "task": task, "scheme": recipe.scheme, "folds": len(recipe.folds),
-        "rows": stats["train_rows"].iloc[0], "f1": float(np.mean(fold_f1)), "f1_sd": float(np.std(fold_f1)), "f1_lo": low,
+        "rows": stats["train_rows"].iloc[0], "f1": f1(oof["label"], oof["prediction"]), "f1_best": best,
+        "f1_sd": float(np.std([f1(rows["label"], rows["prediction"]) for _, rows in oof.groupby("fold")])), "f1_lo": low,
         "f1_hi": high, "auc": auc(oof["label"], oof["probability"]), "threshold": threshold,
         "train_rows_per_s": stats["train_rows_per_s"].mean(), "score_rows_per_s": stats["score_rows_per_s"].mean(),
         "parameters": stats["parameters"].iloc[0], "seconds": stats["seconds"].sum(),
     }  # fmt: skip
 
 
+def cross_fitted_interval(table: pd.DataFrame, seed: int) -> tuple[float, float]:
+    """95 % interval of the cross-fitted F1 of `read_oof`'s table: whole query groups are drawn, thresholds fitted again."""
+    draws = draw_weights(table["query_group"], choose_repeats(len(table)), seed)
+    return quantiles([cross_fitted_f1(table, drawn) for drawn in draws])
+
+
 def build_leaderboard(recipes: Sequence[Recipe], task: str, train: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The rows of `leaderboard.csv` for one task, from the recipes' folders `folder/<recipe>`."""
-    return pd.DataFrame([candidate_row(recipe, task, train, folder / recipe.name) for recipe in recipes])
+    """The rows of `leaderboard.csv` for one task, from the recipes' folders `folder/<recipe>`; those without results are left out."""
+    finished = [recipe for recipe in recipes if (folder / recipe.name / "oof.parquet").exists()]
+    return pd.DataFrame([candidate_row(recipe, task, train, folder / recipe.name) for recipe in finished])
 
 
-def choose_finalists(board: pd.DataFrame, task: str, names: Sequence[str], count: int) -> list[str]:
-    """The candidates for the final training: the best of each family, at most `count`, the champion first.
-
-    Ranked by mean F1 over folds, then AUC, among the candidates in `names` on the strict split. Raises ValueError if none of
-    them is on the leaderboard.
-    """
-    rows = board[(board["task"] == task) & (board["scheme"] == "strict") & board["recipe"].isin(names)]
-    if rows.empty:
-        raise ValueError(f"{task}: none of {', '.join(names)} is on the leaderboard; run notebook 04 with one of them")
-    return rows.sort_values(["f1", "auc"], ascending=False).drop_duplicates("family")["recipe"].head(count).tolist()
-
-
-def _row(language: str, seen: bool, rows: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """The scores of one row of `by_language`."""
-    low, high = f1_interval(rows["label"], rows["prediction"], rows["query"], seed=seed)
+def _row(language: str, seen: bool, rows: pd.DataFrame, interval: tuple[float, float]) -> dict[str, Any]:
+    """The scores of one row of `by_language`; rows count by `weight` where there is one."""
+    weight = rows["weight"].to_numpy() if "weight" in rows else np.ones(len(rows))
+    label, prediction = rows["label"].to_numpy(dtype=float), rows["prediction"].to_numpy(dtype=float)
+    share = float(weight @ label / weight.sum()) if len(rows) else float("nan")
     return {
         "language": language, "seen": seen, "rows": len(rows), "positives": int(rows["label"].sum()),
-        "f1": f1(rows["label"], rows["prediction"]), "f1_lo": low, "f1_hi": high,
-        "auc": auc(rows["label"], rows["probability"]), "constant_f1": constant_f1(rows["label"]),
+        "f1": weighted_f1(label, prediction, weight), "f1_lo": interval[0], "f1_hi": interval[1],
+        "f1_best": best_threshold(label, rows["probability"], weight)[1],
+        "auc": weighted_auc(label, rows["probability"].to_numpy(), weight), "constant_f1": 2 * share / (1 + share),
     }  # fmt: skip
 
 
 def by_language(table: pd.DataFrame, trained_on: set[str], seed: int = 0) -> pd.DataFrame:
-    """F1, 95 % interval by query, AUC and the constant answer's F1 by language.
+    """F1, its 95 % interval by query group, `f1_best` (in sample, at the best threshold of these rows), AUC and the constant answer's F1.
 
-    `table` holds `language, query, label, prediction, probability`; `trained_on` holds the languages of the training rows.
-    The first row, `all`, pools every row (its `seen` is True if no language is unseen). `seen` and `unseen` pool these
-    languages where both occur. Then follows one row for each language, in the fixed order.
+    `table` holds `language, query_group, label, prediction, probability`, and `part` where the thresholds are cross-fitted, which the
+    interval then fits again. `trained_on` holds the languages of the training rows. The first row, `all`, pools every row (its `seen` is
+    True if no language is unseen). `seen` and `unseen` pool these languages where both occur. Then follows one row for each language.
     """
     in_training = table["language"].isin(trained_on)
-    rows = [_row("all", bool(in_training.all()), table, seed)]
+    masks = {"all": (bool(in_training.all()), pd.Series(True, index=table.index))}
     if not in_training.all() and in_training.any():
-        rows += [_row("seen", True, table[in_training], seed), _row("unseen", False, table[~in_training], seed)]
+        masks |= {"seen": (True, in_training), "unseen": (False, ~in_training)}
     for code in ordered(set(table["language"])):
-        rows.append(_row(code, code in trained_on, table[table["language"] == code], seed))
-    return pd.DataFrame(rows)
+        masks[code] = (code in trained_on, table["language"] == code)
+    intervals = language_intervals(table, [mask.to_numpy() for _, mask in masks.values()], seed)
+    pairs = zip(masks.items(), intervals, strict=True)
+    return pd.DataFrame([_row(name, seen, table[mask], interval) for (name, (seen, mask)), interval in pairs])
+
+
+def language_intervals(table: pd.DataFrame, masks: list[np.ndarray], seed: int) -> list[tuple[float, float]]:
+    """The F1 interval of each mask's rows; thresholds are fitted on all rows again in each repeat where the table has a `part`."""
+    label, prediction = table["label"], table["prediction"]
+    if "part" not in table:
+        return [f1_interval(label[mask], prediction[mask], table["query_group"][mask], seed=seed) for mask in masks]
+    truth, probability = label.to_numpy(dtype=float), table["probability"].to_numpy()
+    fixed = table["weight"].to_numpy() if "weight" in table else np.ones(len(table))
+    kind = table["kind"].to_numpy() if "kind" in table else np.zeros(len(table), dtype=int)
+    part = pd.factorize(pd.Series(table["part"].to_numpy()).astype(str) + "/" + pd.Series(kind).astype(str))[0]
+    values = []
+    for drawn in draw_weights(table["query_group"], choose_repeats(len(table)), seed):
+        thresholds = np.empty(len(table))
+        for one in np.unique(kind):  # rows of a kind, such as unseen languages, have thresholds of their own
+            rows = kind == one
+            thresholds[rows] = cross_fitted_thresholds(table[rows], part[rows], drawn[rows])
+        answers, weight = (probability >= thresholds).astype(float), drawn * fixed
+        values.append([weighted_f1(truth[mask], answers[mask], weight[mask]) for mask in masks])
+    return [quantiles(column) for column in np.array(values).T]
 
 
 def evaluate(folder: Path, train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """A recipe's out-of-fold scores by language, at its best threshold; `folder` is the recipe's.
+    """A recipe's out-of-fold scores by language, with cross-fitted thresholds; `folder` is the recipe's.
 
-    `train` holds `id, query, language` of the training rows. Raises DataError where the out-of-fold table is missing.
+    `train` holds `id, query_group, language` of the training rows. A language that a `leave-language` recipe validates on is one that it
+    never saw. Raises DataError where the out-of-fold table is missing.
     """
-    oof = read_table(folder / "oof.parquet", SCORE_COLUMNS)
-    threshold, _ = best_threshold(oof["label"], oof["probability"])
-    rows = oof.merge(train[["id", "query"]], on="id", validate="one_to_one")
-    rows = rows.assign(prediction=(rows["probability"] >= threshold).astype(int))
-    return by_language(rows, set(train["language"]), seed)
+    rows = read_oof(folder, train, seed)
+    held_out = read_facts(folder / "recipe.json").get("scheme") == "leave-language"
+    trained_on = set(train["language"]) - (set(rows["language"]) if held_out else set())
+    return by_language(rows, trained_on, seed)
 
 
 def evaluate_all(
     recipes: Sequence[Recipe], folder: Path, train: pd.DataFrame, seed: int = 0
 ) -> dict[str, pd.DataFrame]:
-    """Recipe -> its table of `evaluate`, from the folders `folder/<recipe>`."""
-    return {recipe.name: evaluate(folder / recipe.name, train, seed) for recipe in recipes}
+    """Recipe -> its table of `evaluate`, from the folders `folder/<recipe>`; recipes without results are left out."""
+    finished = [recipe for recipe in recipes if (folder / recipe.name / "oof.parquet").exists()]
+    return {recipe.name: evaluate(folder / recipe.name, train, seed) for recipe in finished}
 
 
-def compare_variants(board: pd.DataFrame, task: str, names: list[str]) -> pd.DataFrame:
-    """A candidate and its variants, of those that the task has, with the change in F1 and AUC from the first."""
-    rows = board[board["task"] == task].set_index("recipe")
-    rows = rows.loc[[name for name in names if name in rows.index], ["scheme", "f1", "auc"]]
-    return rows.assign(f1_change=rows["f1"] - rows["f1"].iloc[0], auc_change=rows["auc"] - rows["auc"].iloc[0])
+def compare_schemes(recipes: Sequence[Recipe], name: str, train: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """A candidate and its variants under other schemes, each on its own validation rows, beside the constant answer's F1 on these rows."""
+    rows = {}
+    for recipe in recipes:
+        if name not in (recipe.name, recipe.variant_of) or not (folder / recipe.name / "oof.parquet").exists():
+            continue
+        if recipe.scheme in {row["scheme"] for row in rows.values()}:
+            continue
+        oof = read_oof(folder / recipe.name, train, recipe.seed)
+        score, constant = f1(oof["label"], oof["prediction"]), constant_f1(oof["label"])
+        rows[recipe.name] = {
+            "scheme": recipe.scheme, "rows": len(oof), "f1": score, "constant_f1": constant, "above constant": score - constant,
+            "auc": auc(oof["label"], oof["probability"]),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def best_lexical_baseline(board: pd.DataFrame, task: str) -> str:
-    """The better of `tfidf` and `overlap` by F1, the two learned baselines without a network."""
-    rows = board[(board["task"] == task) & board["recipe"].isin(["tfidf", "overlap"])]
-    return str(rows.sort_values("f1")["recipe"].iloc[-1])
+    """The best of `tfidf`, `overlap` and `wordpairs` by F1, the learned baselines without a network; `constant` where neither could be fitted."""
+    rows = board[(board["task"] == task) & board["recipe"].isin(["tfidf", "overlap", "wordpairs"])]
+    return str(rows.sort_values("f1")["recipe"].iloc[-1]) if len(rows) else "constant"
 
 
 def scored_split(scores: pd.DataFrame) -> str:
@@ -115,36 +166,31 @@ def scored_split(scores: pd.DataFrame) -> str:
 
 
 def headline(scores: pd.DataFrame, task: str) -> tuple[str, pd.DataFrame]:
-    """A task's split and score table from `scores.csv`: test where there is a solution, else out of fold.
+    """The split of the score table and the task's rows in it for all languages, best first.
 
-    Candidates that answered every row come first, by F1. Those that answered only a part follow (`part` is True), as their
-    scores are not comparable; `note` says on how many rows they were scored.
+    Without a solution the ensemble's row is the estimate for the test file's languages. Recipes that answered a part of the rows only come last,
+    as they are not comparable; `note` says on how many rows they were scored.
     """
     rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
     split = scored_split(rows)
-    rows = rows[rows["split"] == split]
-    total = rows.loc[rows["recipe"] == "ensemble", "rows"].max() if split == "test" else rows["rows"].max()
-    note = ["" if count >= total else f"on {count:,} of the rows" for count in rows["rows"]]
-    rows = rows.assign(note=note, part=[bool(text) for text in note])
+    estimated = (split == "oof") & (rows["recipe"] == "ensemble") & (rows["split"] == "estimate").any()
+    wanted = np.where(estimated, "estimate", split)
+    rows = rows[rows["split"] == wanted]
+    total = rows.loc[rows["recipe"] == "ensemble", "rows"].max()
+    note = ["" if count >= total or np.isnan(total) else f"on {count:,} of the rows" for count in rows["rows"]]
+    note = ["weighted as the test's languages" if kind == "estimate" else text for text, kind in zip(note, rows["split"], strict=True)]
+    rows = rows.assign(note=note, part=[text.startswith("on ") for text in note])
     return split, rows.sort_values(["part", "f1"], ascending=[True, False], ignore_index=True)
-
-
-def explain(board: pd.DataFrame, task: str, finalists: list[str]) -> str:
-    """Two sentences: the finalists, and the scores behind the choice."""
-    rows = board[board["task"] == task].set_index("recipe")
-    champion, best = rows.loc[finalists[0]], rows.sort_values("f1").iloc[-1]
-    return (
-        f"{', '.join(finalists)} into the final training. {finalists[0]} leads with F1 {champion['f1']:.3f} and AUC "
-        f"{champion['auc']:.3f}; the highest F1 of all candidates is {best.name} with {best['f1']:.3f} "
-        f"[{best['f1_lo']:.3f}, {best['f1_hi']:.3f}]."
-    )
 
 
 def explain_final(recipe: Recipe, scores: pd.DataFrame, board: pd.DataFrame, task: str) -> str:
     """One sentence: F1 and AUC of a final training beside the same recipe's in the bake-off; `scores` is `evaluate`'s table."""
     final = scores.iloc[0]
-    before = board[(board["task"] == task) & (board["recipe"] == recipe.name)].iloc[0]
-    return (
+    before = board[(board["task"] == task) & (board["recipe"] == recipe.name)]
+    text = (
         f"{len(recipe.folds)} fold(s) of {recipe.name} reach F1 {final['f1']:.3f} [{final['f1_lo']:.3f}, {final['f1_hi']:.3f}] "
-        f"and AUC {final['auc']:.3f} out of fold (bake-off: {before['f1']:.3f}, {before['auc']:.3f})."
+        f"and AUC {final['auc']:.3f} out of fold"
     )
+    if before.empty:
+        return text + "."
+    return text + f" (bake-off, on fewer rows: {before['f1'].iloc[0]:.3f}, {before['auc'].iloc[0]:.3f})."

@@ -64,18 +64,18 @@ def candidates(board: pd.DataFrame, task: str) -> Figure:
         left.axvline(constant.iloc[0], color=INK, linestyle="--", linewidth=1)
         left.text(constant.iloc[0], len(table) - 0.45, 'always "relevant"', fontsize=8, ha="center", va="bottom")
     right.barh(rows, table["auc"] - 0.5, left=0.5, color=colours, height=0.55)
-    left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (best threshold)", ylim=(-0.6, len(table) - 0.4))
+    left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (cross-fitted thresholds)", ylim=(-0.6, len(table) - 0.4))
     left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % CI, query bootstrap\n", loc="left", fontsize=11)
     right.set(xlabel="AUC (0.5 = chance)", xlim=(0.5, 1.0))
     return figure
 
 
 def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
-    """F1 vs throughput, in rows scored per second (log scale), strict split only; the upper right is best.
+    """F1 vs throughput, in rows scored per second (log scale), scheme query only; the upper right is best.
 
     Columns: `recipe, family, task, scheme, f1, score_rows_per_s`.
     """
-    table = board[(board["task"] == task) & (board["scheme"] == "strict") & (board["recipe"] != "constant")]
+    table = board[(board["task"] == task) & (board["scheme"] == "query") & (board["recipe"] != "constant")]
     figure, (axis,) = new_figure(6.8, 3.8)
     axis.set_xscale("log")
     for family, rows in table.groupby("family"):
@@ -91,22 +91,27 @@ def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
     return figure
 
 
-def paired_arms(comparison: pd.DataFrame, title: str) -> Figure:
-    """TAPT beside direct fine-tuning: `task, arm, match, f1, auc`, means over folds, one line for each comparison."""
-    figure, axes = new_figure(9, 2.9, 2, sharey=True)
-    table = comparison.groupby(["task", "match", "arm"], sort=False)[["f1", "auc"]].mean().reset_index()
-    lines = list(dict.fromkeys(zip(table["task"], table["match"], strict=True)))
-    for axis, measure in zip(axes, ("f1", "auc"), strict=True):
-        for number, (task, match) in enumerate(lines):
-            pair = table[(table["task"] == task) & (table["match"] == match)].set_index("arm")[measure]
-            axis.plot([pair["direct"], pair["tapt"]], [number, number], color="#dadce0", linewidth=3, zorder=1)
-            for arm, colour, name in (("direct", GREY, "target task alone"), ("tapt", BLUE, "auxiliary task first")):
-                axis.scatter(pair[arm], number, color=colour, s=60, zorder=2, label=name if number == 0 else None)
-        axis.set(xlabel={"f1": "F1", "auc": "AUC"}[measure], ylim=(-0.6, len(lines) - 0.4))
-        axis.margins(x=0.2)
-    axes[0].set(yticks=range(len(lines)), yticklabels=[f"{task}, equal {match}" for task, match in lines])
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+def differences(changes: pd.DataFrame, title: str, panels: dict[str, str] | None = None) -> Figure:
+    """Differences with their 95 % intervals, one line per row of `changes` (its index names them), one panel per measure.
+
+    `panels` maps a column, which stands beside `<column>_lo` and `<column>_hi`, to the name of its axis. Hollow dots are intervals that include
+    zero; where all of them do, the title says so.
+    """
+    panels = panels or {"f1_change": "change in F1", "auc_change": "change in AUC"}
+    figure, axes = new_figure(9, 1.5 + 0.36 * len(changes), len(panels), sharey=True)
+    rows, noise = np.arange(len(changes))[::-1], []
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+        low, high = changes[f"{column}_lo"].to_numpy(dtype=float), changes[f"{column}_hi"].to_numpy(dtype=float)
+        inside = (low <= 0) & (high >= 0)
+        noise.append(inside.all())
+        axis.axvline(0, color=INK, linestyle="--", linewidth=1)
+        axis.hlines(rows, low, high, color=BLUE, linewidth=1.6, alpha=0.6)
+        face = ["white" if hollow else BLUE for hollow in inside]
+        axis.scatter(changes[column], rows, s=58, color=face, edgecolor=BLUE, linewidth=1.8, zorder=3)
+        axis.set(xlabel=label, ylim=(-0.6, len(rows) - 0.4))
+        axis.margins(x=0.1)
+    axes[0].set(yticks=rows, yticklabels=[" ".join(map(str, name)) if isinstance(name, tuple) else name for name in changes.index])
+    figure.suptitle(title + (": all inside the noise" if all(noise) else ""), x=0.01, ha="left", fontsize=11)
     return figure
 
 

@@ -1,25 +1,47 @@
-"""The candidates without a trained network: constant, tfidf, overlap and zeroshot. Tables in, probabilities out."""
+"""The candidates without a trained network: constant, tfidf, overlap, word pairs and zeroshot.
 
-from collections.abc import Sequence
+Each is a logistic regression on features of its own, or less: `fit` gives its numbers as arrays by name, which a file holds and `predict` applies.
+Words are hashed to columns (Weinberger et al. 2009), so that there is no vocabulary to keep, and none that could be empty.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.preprocessing import normalize
 
-from utils.data.text import strip_accents, tidy, words
+from utils.core.recipe import Recipe
+from utils.data.tables import sample_queries
+from utils.data.text import split_path, strip_accents, tidy, words
 
-Probability = NDArray[np.float64]
-STRENGTHS = (0.03, 0.3, 3.0)  # candidate values of C, the inverse regularisation strength
+Array = NDArray[np.float64]
+Fitted = dict[str, Array]  # arrays by name, as a file holds them
+VERSION = 3  # changes whenever the same rows give other probabilities
+STRENGTHS = {"tfidf": (0.03, 0.3, 3.0), "overlap": (0.03, 0.3, 3.0), "wordpairs": (1.0, 10.0)}  # candidates of C
+TUNING_ROWS = 20_000  # on which C, the inverse regularisation strength, is chosen
+LEAST_FREQUENCY = 2  # training rows that a hashed column needs
+COLUMNS = 2**17  # of a block of hashed words
+PAIR_COLUMNS = 2**20  # of hashed word pairs
+START = 5  # letters of a word's start
+LONGEST_TARGET = 24  # words of a target that make pairs
 
 
-def _targets(table: pd.DataFrame) -> list[str]:
-    """The tidied targets in lower case."""
-    return [tidy(target).lower() for target in table["target"]]
+def _hashing(**options: object) -> HashingVectorizer:
+    return HashingVectorizer(n_features=COLUMNS, alternate_sign=False, norm=None, lowercase=False, **options)
+
+
+BLOCKS = (
+    ("query", _hashing(ngram_range=(1, 2))),
+    ("query", _hashing(analyzer="char_wb", ngram_range=(2, 4))),
+    ("target", _hashing(ngram_range=(1, 2))),
+)
 
 
 def _queries(table: pd.DataFrame, translation: bool) -> list[str]:
@@ -30,34 +52,56 @@ def _queries(table: pd.DataFrame, translation: bool) -> list[str]:
     return [query if query == english else f"{query} {english}" for query, english in pairs]
 
 
-def _tuned_regression(features: object, table: pd.DataFrame, seed: int) -> LogisticRegression:
-    """Logistic regression with the C of the best mean AUC in three-fold cross-validation grouped by query."""
-    label, queries = table["label"].to_numpy(), table["query"].to_numpy()
-    models = [LogisticRegression(C=strength, max_iter=400, random_state=seed) for strength in STRENGTHS]
-    parts = GroupKFold(min(3, len(np.unique(queries))))
-    scores = [cross_val_score(m, features, label, groups=queries, cv=parts, scoring="roc_auc").mean() for m in models]
-    return models[int(np.nanargmax(scores))].fit(features, label)
+def _targets(table: pd.DataFrame) -> list[str]:
+    """The tidied targets in lower case."""
+    return [tidy(target).lower() for target in table["target"]]
 
 
-def tfidf(train: pd.DataFrame, tables: Sequence[pd.DataFrame], translation: bool, seed: int) -> list[Probability]:
-    """Logistic regression on TF-IDF weights: n-grams of the query's words and characters and of the target's words.
+def count_words(table: pd.DataFrame, translation: bool) -> list[csr_matrix]:
+    """Counts of hashed n-grams, one block each, `[rows, COLUMNS]`: words and characters of the query, words of the target."""
+    texts = {"query": _queries(table, translation), "target": _targets(table)}
+    return [vectorizer.transform(texts[side]) for side, vectorizer in BLOCKS]
 
-    `train` holds `query, query_en, target, label`. Returns one array of shape `[rows]` for each of `tables`.
+
+def _weigh(blocks: list[csr_matrix], idf: Array) -> csr_matrix:
+    """TF-IDF of counts: 1 + log of the count times the inverse document frequency, each block's rows of length 1."""
+    weighted = []
+    for block, weights in zip(blocks, np.split(idf, len(blocks)), strict=True):
+        block = block.astype(np.float64).copy()
+        block.data = (1 + np.log(block.data)) * weights[block.indices]
+        weighted.append(normalize(block))
+    return hstack(weighted).tocsr()
+
+
+def _document_frequencies(blocks: list[csr_matrix]) -> Array:
+    """Smoothed inverse document frequencies of all blocks, one after the other."""
+    return np.concatenate([np.log((1 + b.shape[0]) / (1 + np.bincount(b.indices, minlength=COLUMNS))) + 1 for b in blocks])
+
+
+def pair_words(table: pd.DataFrame, translation: bool) -> csr_matrix:
+    """The start of every word of the query, and of its English, beside the start of every word of the target and every level: hashed pairs.
+
+    `[rows, PAIR_COLUMNS]`, rows of length 1. Cross-product features as in Cheng et al. 2016 (Wide & Deep); starts instead of words, so that
+    forms of a word meet.
     """
-    query_words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    query_characters = TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(2, 4), min_df=3, sublinear_tf=True, max_features=100_000
-    )
-    target_words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    parts = (
-        (query_words, lambda table: _queries(table, translation)),
-        (query_characters, lambda table: _queries(table, translation)),
-        (target_words, _targets),
-    )
-    features = hstack([vectorizer.fit_transform(texts(train)) for vectorizer, texts in parts]).tocsr()
-    model = _tuned_regression(features, train, seed)
-    matrices = [hstack([vectorizer.transform(texts(table)) for vectorizer, texts in parts]).tocsr() for table in tables]
-    return [model.predict_proba(matrix)[:, 1] for matrix in matrices]
+    queries = _queries(table, translation)
+    sides = {text: sorted(_starts(text)) for text in dict.fromkeys(queries)}
+    targets = {text: _parts(text) for text in table["target"].unique()}
+    hasher = FeatureHasher(PAIR_COLUMNS, input_type="string", alternate_sign=False)
+    rows = zip(queries, table["target"], strict=True)
+    return normalize(hasher.transform([f"{a}|{b}" for a in sides[query] for b in targets[target]] for query, target in rows))
+
+
+def _starts(text: str) -> set[str]:
+    """The first letters of each distinct word, without accents."""
+    return {word[:START] for word in words(strip_accents(text))}
+
+
+def _parts(target: str | None) -> list[str]:
+    """The starts of a target's first words and, of a category path, its levels."""
+    text = tidy(target).lower()
+    levels = [f"level {level}" for level in split_path(text)] if "," in text else []
+    return [*sorted(_starts(" ".join(words(text)[:LONGEST_TARGET]))), *levels]
 
 
 def _words(text: str) -> set[str]:
@@ -88,25 +132,79 @@ def overlap_features(table: pd.DataFrame, translation: bool = True) -> csr_matri
     return csr_matrix([[value for query in pair[:-1] for value in _overlaps(query, pair[-1])] for pair in pairs])
 
 
-def overlap(train: pd.DataFrame, tables: Sequence[pd.DataFrame], translation: bool, seed: int) -> list[Probability]:
-    """Logistic regression on `overlap_features`. Returns one array of shape `[rows]` for each of `tables`."""
-    model = _tuned_regression(overlap_features(train, translation), train, seed)
-    return [model.predict_proba(overlap_features(table, translation))[:, 1] for table in tables]
+def _features(recipe: Recipe, table: pd.DataFrame, fitted: Fitted) -> csr_matrix:
+    """The features of a recipe's kind, `[rows, columns]`; of hashed ones those that the training rows have (`columns`).
 
-
-def constant(train: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> list[Probability]:
-    """The training rows' share of positives, for every row: at the best threshold this answers "relevant" to everything."""
-    return [np.full(len(table), train["label"].mean()) for table in tables]
-
-
-def from_cosines(train: pd.DataFrame, cosines: Sequence[NDArray[np.float64]], seed: int) -> list[Probability]:
-    """Probabilities from cosines of shape `[rows, 2]`, for the original and the English query; `cosines[0]` is of `train`.
-
-    Only the share of the English cosine and Platt's two numbers are fitted; the network stays as it is. Returns one array
-    of shape `[rows]` for each of `cosines[1:]`.
+    Word pairs say what goes together, overlap what is the same: the pairs' features hold both.
     """
-    label = train["label"].to_numpy()
-    mixtures = [np.array([1 - share, share]) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    best = max(mixtures, key=lambda mixture: roc_auc_score(label, cosines[0] @ mixture))
-    model = LogisticRegression(C=1e4, random_state=seed).fit(cosines[0] @ best[:, None] * 20, label)
-    return [model.predict_proba(cosine @ best[:, None] * 20)[:, 1] for cosine in cosines[1:]]
+    if recipe.kind == "overlap":
+        return overlap_features(table, recipe.translation)
+    if recipe.kind == "tfidf":
+        features = _weigh(count_words(table, recipe.translation), fitted["idf"])
+    else:
+        features = pair_words(table, recipe.translation)
+    features = features[:, fitted["columns"]] if "columns" in fitted else features
+    if recipe.kind == "wordpairs" and "columns" in fitted:
+        return hstack([features, overlap_features(table, recipe.translation)]).tocsr()
+    return features
+
+
+def fit(recipe: Recipe, train: pd.DataFrame) -> Fitted:
+    """The arrays of a baseline that reads texts alone, from `query, query_en, target, label`; C is chosen by query-grouped AUC."""
+    if recipe.kind == "constant":
+        return {"share": np.array([train["label"].mean()])}
+    fitted: Fitted = {}
+    if recipe.kind == "tfidf":
+        fitted["idf"] = _document_frequencies(count_words(train, recipe.translation))
+    features, label = _features(recipe, train, fitted), train["label"].to_numpy()
+    if recipe.kind != "overlap":
+        frequency = np.bincount(features.indices, minlength=features.shape[1])
+        fitted["columns"] = np.flatnonzero(frequency >= LEAST_FREQUENCY)
+        features = _features(recipe, train, fitted)
+    few = train["query"].isin(sample_queries(train, TUNING_ROWS, recipe.seed)["query"]).to_numpy()
+    strength = _choose_strength(features[few], train[few], STRENGTHS[recipe.kind], recipe.seed)
+    model = LogisticRegression(C=strength, max_iter=400, random_state=recipe.seed).fit(features, label)
+    return fitted | {"coefficients": model.coef_[0], "intercept": model.intercept_, "strength": np.array([strength])}
+
+
+def _choose_strength(features: csr_matrix, table: pd.DataFrame, strengths: tuple[float, ...], seed: int) -> float:
+    """The C of the best mean AUC in three-fold cross-validation grouped by query; the middle one where no fold has both labels."""
+    label, queries = table["label"].to_numpy(), table["query"].to_numpy()
+    parts = min(3, len(np.unique(queries)))
+    if parts < 2 or len(np.unique(label)) < 2:
+        return strengths[len(strengths) // 2]
+    splits = [(a, b) for a, b in GroupKFold(parts).split(features, label, queries) if _both(label[a]) and _both(label[b])]
+    if not splits:
+        return strengths[len(strengths) // 2]
+    models = [LogisticRegression(C=strength, max_iter=400, random_state=seed) for strength in strengths]
+    scores = [cross_val_score(model, features, label, cv=splits, scoring="roc_auc").mean() for model in models]
+    return strengths[int(np.argmax(scores))]
+
+
+def _both(label: NDArray[np.int64]) -> bool:
+    return len(np.unique(label)) == 2
+
+
+def predict(recipe: Recipe, fitted: Fitted, table: pd.DataFrame) -> Array:
+    """Probabilities `[rows]` of a baseline that reads texts alone, from the arrays of `fit`."""
+    if recipe.kind == "constant":
+        return np.full(len(table), fitted["share"][0])
+    values = _features(recipe, table, fitted) @ fitted["coefficients"] + fitted["intercept"][0]
+    return 1 / (1 + np.exp(-values))
+
+
+def fit_cosines(cosines: Array, label: NDArray[np.int64], seed: int) -> Fitted:
+    """The share of the English cosine, and Platt's two numbers, from cosines `[rows, 2]` for the original and the English query."""
+    best = max(_mixtures(), key=lambda mixture: roc_auc_score(label, cosines @ mixture))
+    model = LogisticRegression(C=1e4, random_state=seed).fit(cosines @ best[:, None] * 20, label)
+    return {"mixture": best, "slope": model.coef_[0], "intercept": model.intercept_}
+
+
+def _mixtures() -> Iterator[Array]:
+    return (np.array([1 - share, share]) for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+
+
+def predict_cosines(fitted: Fitted, cosines: Array) -> Array:
+    """Probabilities `[rows]` from the arrays of `fit_cosines`."""
+    values = cosines @ fitted["mixture"] * 20 * fitted["slope"][0] + fitted["intercept"][0]
+    return 1 / (1 + np.exp(-values))

@@ -1,8 +1,8 @@
-"""One candidate over its folds: fit or reuse each, and leave the tables that every later step reads."""
+"""Candidates over their folds: fit or reuse each, and leave the tables that every later step reads."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +12,18 @@ from utils.core.paths import Run
 from utils.core.recipe import Recipe, fingerprint, read_facts, read_fold_facts, save
 from utils.core.schema import AUXILIARY, CLEAN_COLUMNS, FOLD_COLUMNS, ordered
 from utils.data import folds
-from utils.data.predictions import average_folds, to_predictions
+from utils.data.predictions import average_folds
 from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, write_table
-from utils.experiment.fit import DONE, ENGINE, Job, Tables, fit_baseline
-from utils.experiment.jobs import fit_anywhere
+from utils.data.text import TEXT_VERSION
+from utils.experiment import baselines
+from utils.experiment.fit import DONE, ENGINE, TRAINING_VERSION, Job, Tables
+from utils.experiment.jobs import run_jobs
 from utils.experiment.runtime import Runtime
+from utils.profiles.base import HELD_OUT
+
+TRAINED_ON = ("id", "query", "query_en", "target", "label")  # what a training reads of its rows
+ANSWERED = ("id", "language", "query", "query_en", "target")  # what an answer reads
+VERSIONS = (f"text {TEXT_VERSION}", f"training {TRAINING_VERSION}", f"baselines {baselines.VERSION}")
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,6 @@ class TaskData:
         """Rows of each split that is answered."""
         return pd.Series({split: len(table) for split, table in self.splits.items()})
 
-    def hash(self, auxiliary: bool) -> str:
-        """Fingerprint of everything that a recipe's result hangs on; the auxiliary task only where the recipe reads it."""
-        tables = [self.train, *self.splits.values()]
-        if auxiliary and self.auxiliary is not None:
-            tables.append(self.auxiliary)
-        return "-".join([self.task, str(self.validation_rows), *map(table_hash, tables)])
-
 
 def load_task_data(run: Run, task: str, splits: Sequence[str] = ("test",), validation_rows: int = 0) -> TaskData:
     """A task's rows as notebooks 02 and 03 left them, with the auxiliary task's training rows where they exist.
@@ -49,7 +49,8 @@ def load_task_data(run: Run, task: str, splits: Sequence[str] = ("test",), valid
     train = {
         name: read_table(run.clean_table("train", name), CLEAN_COLUMNS) for name in tasks_of(run.clean, "train_{}")
     }
-    joined = folds.join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS))
+    categories = read_table(run.category_folds, folds.CATEGORY_COLUMNS) if task == "QC" else None
+    joined = folds.join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS), categories)
     there = [split for split in splits if run.clean_table(split, task).exists()]
     tables = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
     return TaskData(task, joined, tables, train.get(AUXILIARY[task]), validation_rows)
@@ -67,35 +68,101 @@ def auxiliary_rows(recipe: Recipe, data: TaskData, validation: pd.DataFrame) -> 
     return sample_queries(folds.without_queries(data.auxiliary, validation), recipe.auxiliary_rows, recipe.seed)
 
 
-def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, tag: str) -> Job:
-    """One fold of a recipe as a job: its rows capped as the recipe says. Raises ValueError where all have one label."""
-    train, validation = folds.split(data.train, recipe.scheme, fold)
-    train = sample_queries(train, recipe.rows, recipe.seed)
-    validation = sample_queries(validation, data.validation_rows, recipe.seed)
+class UnfitError(ValueError):
+    """Rows that a candidate cannot be trained or validated on."""
+
+
+def split_rows(recipe: Recipe, data: TaskData, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and validation rows of a recipe's fold, capped as the recipe and the task's data say.
+
+    Raises UnfitError where the scheme has no such fold of these rows.
+    """
+    if fold not in folds.fold_numbers(data.train, recipe.scheme):
+        raise UnfitError(f"{recipe.name} {data.task}: these rows cannot be split by scheme {recipe.scheme} into fold {fold}")
+    train, validation = folds.split(data.train, recipe.scheme, fold, data.validation_rows, recipe.seed)
+    return sample_queries(train, recipe.rows, recipe.seed), validation
+
+
+def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, weights: str = "", keep: bool = False) -> Job:
+    """One fold of a recipe as a job with its fingerprints; `weights` is the identity of what it starts from.
+
+    Raises UnfitError where its training or validation rows have one label only.
+    """
+    train, validation = split_rows(recipe, data, fold)
     for name, table in (("training", train), ("validation", validation)):
         if table["label"].nunique() < 2:
-            raise ValueError(
-                f"{data.task} fold {fold}: {len(table)} {name} rows of one label only; use more rows or fewer folds"
+            raise UnfitError(
+                f"{recipe.name} {data.task} fold {fold}: {len(table)} {name} rows of one label only; use more rows or fewer folds"
             )
     tables = {split: sample_queries(table, recipe.answer_rows, recipe.seed) for split, table in data.splits.items()}
+    tables["oof"] = validation
     auxiliary = auxiliary_rows(recipe, data, validation) if recipe.auxiliary_rows else None
-    title = f"{recipe.name} {data.task} fold {fold}"
-    return Job(recipe, data.task, train, auxiliary, {**tables, "oof": validation}, folder, title, tag)
+    rows = [content_hash(table, TRAINED_ON) for table in (train, auxiliary) if table is not None]
+    tag = fingerprint(recipe, data.task, weights, *VERSIONS, *rows)
+    answers = {split: fingerprint(recipe, tag, content_hash(table, ANSWERED)) for split, table in tables.items()}
+    held_out = recipe.scheme == "leave-language"
+    name = recipe.variant_of if recipe.name == HELD_OUT else recipe.name
+    title = f"{name} {data.task} " + (f"without {validation['language'].iloc[0]}" if held_out else f"fold {fold}")
+    return Job(recipe, data.task, fold, train, auxiliary, tables, folder, title, tag, answers, keep)
 
 
-def _fit_fold(job: Job, fold: int, runtime: Runtime, keep: bool) -> None:
-    start = time.monotonic()
-    fit_any = fit_anywhere if job.recipe.kind == "classifier" else fit_baseline
-    probabilities, stats = fit_any(job, runtime)
-    rows = {"train_rows": len(job.train), "validation_rows": len(job.tables["oof"])}
-    write_json(job.folder / "facts.json", stats | rows | {"seconds": time.monotonic() - start})
-    for split, table in job.tables.items():
-        write_table(to_predictions(table, probabilities[split], fold), job.folder / f"{split}.parquet")
-    spent = [*job.folder.glob(f"**/{DONE}"), *job.folder.glob("stage1/*.safetensors")]
-    if not keep:
-        spent += job.folder.glob("*.safetensors")
-    for file in spent:
-        file.unlink()  # the tables stand for the fold now
+def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Hash of the values of some columns."""
+    return table_hash(table[list(columns)])
+
+
+def missing_answers(job: Job) -> list[str]:
+    """The splits whose tables do not stand in the job's folder with the job's fingerprints."""
+    stated = read_facts(job.folder / "facts.json").get("answers", {})
+    return [
+        split for split, tag in job.answer_tags.items()
+        if stated.get(split) != tag or not (job.folder / f"{split}.parquet").exists()
+    ]  # fmt: skip
+
+
+def plan_jobs(recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> list[Job]:
+    """The jobs that are missing: folds whose tables do not stand for the same recipe on the same rows, weights and code.
+
+    Where a fold's weights stand for the same training, it answers the missing tables only. A side comparison that these rows do not allow (a
+    baseline, a variant, a held-out language) is left out with a notice; for any other candidate UnfitError is raised.
+    """
+    jobs = []
+    for recipe in recipes:
+        identity = runtime.identity(recipe)
+        for fold in recipe.folds:
+            try:
+                job = make_job(recipe, data, fold, folder / recipe.name / f"fold{fold}", identity, keep)
+            except UnfitError as reason:
+                if recipe.kind == "classifier" and not recipe.variant_of and recipe.scheme != "leave-language":
+                    raise
+                print(f"notice: skipped: {reason}", flush=True)
+                continue
+            missing = missing_answers(job)
+            if not missing:
+                print(f"  {job.title}: reused", flush=True)
+                continue
+            trained_already = keep and read_facts(job.folder / DONE).get("tag") == job.tag
+            wanted = {split: job.tables[split] for split in missing} if trained_already else job.tables
+            jobs.append(replace(job, tables=wanted))
+    return jobs
+
+
+def gather(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime) -> None:
+    """A recipe's folds together: `oof.parquet`, the folds' mean as `dev.parquet` and `test.parquet`, `recipe.json` and `engine.json`.
+
+    A recipe without a finished fold leaves nothing.
+    """
+    finished = [fold for fold in recipe.folds if (folder / f"fold{fold}" / "oof.parquet").exists()]
+    if not finished:
+        return
+    facts = [read_fold_facts(folder, fold) for fold in finished]
+    tag = fingerprint(recipe, *(json.dumps(fact["answers"], sort_keys=True) for fact in facts))
+    save(recipe, folder / "recipe.json", task=data.task, fingerprint=tag, weights=runtime.identity(recipe))
+    _gather_engines(folder)
+    for name in ("oof", *data.splits):
+        parts = [read_table(folder / f"fold{fold}" / f"{name}.parquet") for fold in finished]
+        whole = pd.concat(parts, ignore_index=True) if name == "oof" else average_folds(parts)
+        write_table(whole, folder / f"{name}.parquet")
 
 
 def _gather_engines(folder: Path) -> None:
@@ -111,41 +178,59 @@ def _gather_engines(folder: Path) -> None:
         write_json(folder / ENGINE, shared | {"trainings": trainings})
 
 
-def fit_recipe(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> None:
-    """Fit a recipe on its folds; a fold whose tables stand beside a `recipe.json` of the same fingerprint is reused.
+def fit_recipes(
+    recipes: Mapping[str, Sequence[Recipe]], data: Mapping[str, TaskData], folder: Path, runtime: Runtime, keep: bool = False
+) -> None:
+    """Fit the recipes of every task, each in `folder/<task>/<recipe>`, as one list of jobs on this machine's devices.
 
-    Writes `fold<k>/{oof,dev,test}.parquet` (weights too where `keep`), the folds together as `oof.parquet`, their mean as
-    `dev.parquet` and `test.parquet`, and `recipe.json`.
+    Writes `fold<k>/{oof,dev,test}.parquet` (weights too where `keep`) and what `gather` makes of them.
     """
-    tag = fingerprint(recipe, data.hash(auxiliary=recipe.auxiliary_rows > 0), runtime.identity(recipe))
-    names = ["oof", *data.splits]
-    if read_facts(folder / "recipe.json").get("fingerprint") != tag:
-        for stale in sorted(folder.glob("fold*/*.parquet")):
-            stale.unlink()
-        save(recipe, folder / "recipe.json", task=data.task, fingerprint=tag)
-    for fold in recipe.folds:
-        place = folder / f"fold{fold}"
-        if all((place / f"{name}.parquet").exists() for name in names):
-            print(f"  {recipe.name} {data.task} fold {fold}: reused", flush=True)
-        else:
-            _fit_fold(make_job(recipe, data, fold, place, tag), fold, runtime, keep)
-    save(recipe, folder / "recipe.json", task=data.task, fingerprint=tag)
-    _gather_engines(folder)
-    for name in names:
-        parts = [read_table(folder / f"fold{fold}" / f"{name}.parquet") for fold in recipe.folds]
-        whole = pd.concat(parts, ignore_index=True) if name == "oof" else average_folds(parts)
-        write_table(whole, folder / f"{name}.parquet")
+    fit_plans([Plan(recipes[task], data[task], folder / task, keep) for task in recipes], runtime)
 
 
-def fit_recipes(recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> None:
-    """`fit_recipe` for each, in a folder of its name."""
-    for recipe in recipes:
-        fit_recipe(recipe, data, folder / recipe.name, runtime, keep)
+@dataclass(frozen=True)
+class Plan:
+    """Recipes of a task, and the folder that gets a folder for each."""
+
+    recipes: Sequence[Recipe]
+    data: TaskData
+    folder: Path
+    keep: bool = False
+
+
+def fit_plans(plans: Sequence[Plan], runtime: Runtime) -> None:
+    """All jobs of several plans as one list, then the tables of each recipe."""
+    jobs = [job for plan in plans for job in plan_jobs(plan.recipes, plan.data, plan.folder, runtime, plan.keep)]
+    run_jobs(jobs, runtime)
+    for plan in plans:
+        for recipe in plan.recipes:
+            gather(recipe, plan.data, plan.folder / recipe.name, runtime)
+
+
+def fit_finals(
+    finals: Mapping[str, Sequence[Recipe]], held_out: Mapping[str, Mapping[str, Recipe]], data: Mapping[str, TaskData], folder: Path,
+    validation_rows: int, runtime: Runtime,
+) -> None:  # fmt: skip
+    """Fit the finals of every task, and the recipes of `held_out` (final -> recipe), which answer at most `validation_rows` rows per language.
+
+    Finals lie in `folder/<task>/<recipe>` with their weights, each held-out recipe in its final's folder.
+    """
+    plans = [Plan(finals[task], data[task], folder / task, keep=True) for task in finals]
+    for task, recipes in held_out.items():
+        own = replace(data[task], splits={}, validation_rows=validation_rows)
+        plans += [Plan([recipe], own, folder / task / name) for name, recipe in recipes.items()]
+    fit_plans(plans, runtime)
 
 
 def describe_folds(recipes: Sequence[Recipe], folder: Path) -> pd.DataFrame:
     """What was measured in each fold's training, one row per (recipe, fold)."""
-    rows = {(r.name, fold): read_fold_facts(folder / r.name, fold) for r in recipes for fold in r.folds}
+    hidden = ("training", "answers")  # fingerprints
+    rows = {}
+    for recipe in recipes:
+        for fold in recipe.folds:
+            if (folder / recipe.name / f"fold{fold}" / "facts.json").exists():
+                facts = read_fold_facts(folder / recipe.name, fold)
+                rows[recipe.name, fold] = {name: value for name, value in facts.items() if name not in hidden}
     return pd.DataFrame(rows).T.rename_axis(["recipe", "fold"])
 
 
@@ -160,6 +245,7 @@ def read_logs(folder: Path, tasks: Sequence[str]) -> pd.DataFrame:
 
 def mean_probabilities(recipes: Sequence[Recipe], folder: Path, split: str) -> pd.DataFrame:
     """Mean probability by language (rows) and recipe (columns) of a split's answers."""
-    tables = {recipe.name: read_table(folder / recipe.name / f"{split}.parquet") for recipe in recipes}
+    files = {recipe.name: folder / recipe.name / f"{split}.parquet" for recipe in recipes}
+    tables = {name: read_table(path) for name, path in files.items() if path.exists()}
     means = pd.DataFrame({name: table.groupby("language")["probability"].mean() for name, table in tables.items()})
     return means.reindex(ordered(list(means.index)))

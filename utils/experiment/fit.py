@@ -2,17 +2,19 @@
 
 import gc
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors.numpy import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from utils.core.files import write_json
+from utils.core.files import write_json, write_with
 from utils.core.progress import Style
 from utils.core.recipe import Recipe, read_facts
 from utils.core.schema import AUXILIARY
@@ -25,7 +27,9 @@ from utils.training.loop import FitResult, clear_checkpoint, fit
 from utils.training.predict import cosines, predict
 
 DONE = "trained.json"  # between the end of a training and its tables
+BASELINE = "baseline.safetensors"  # the arrays of a candidate without a trained network
 ENGINE = "engine.json"  # which engine trained, and which process computed which rows
+TRAINING_VERSION = 2  # changes whenever the same recipe on the same rows gives another network or other answers
 PROBE = 64  # rows on which the continuation from stage 1 to stage 2 is proved
 CONTINUES = 1e-3  # logits that differ by more are not a continuation
 
@@ -39,12 +43,15 @@ class Job:
 
     recipe: Recipe
     task: str
+    fold: int
     train: pd.DataFrame
     auxiliary: pd.DataFrame | None  # rows of the auxiliary task for stage 1; None = one stage
     tables: Tables
     folder: Path
     title: str
     tag: str
+    answer_tags: dict[str, str] = field(default_factory=dict)  # split -> fingerprint of its answers
+    keep: bool = False  # the trained weights, after the answers
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def fit_network(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, An
     """
     style: Style = runtime.style if ranks.is_main() else "none"
     trainer = _Trainer(job.recipe, runtime.weights(job.recipe), job.tag, style, runtime.save_seconds)
-    probe = trainer.encode(job.tables["oof"].head(PROBE), job.task)
+    probe = trainer.encode(job.train.head(PROBE), job.task)
     previous, stats = None, {}
     if job.auxiliary is not None:
         previous, auxiliary = job.folder / "stage1", AUXILIARY[job.task]
@@ -160,21 +167,30 @@ def fit_network(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, An
 
 
 def fit_baseline(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
-    """The same for a candidate that trains no network."""
+    """The same for a candidate that trains no network; its arrays are saved as `BASELINE`, from which others are answered later."""
     start, parameters, recipe = time.monotonic(), 0, job.recipe
-    tables = list(job.tables.values())
-    if recipe.kind == "constant":
-        probabilities = baselines.constant(job.train, tables)
-    elif recipe.kind == "zeroshot":
-        base = runtime.weights(recipe)
-        model = build.load_network(recipe, base).to(precision.device()).eval()
-        parameters = sum(p.numel() for p in model.parameters())
-        tokenizer = build.load_tokenizer(base)
-        similarities = [cosines(model, table, tokenizer) for table in (job.train, *tables)]
-        probabilities = baselines.from_cosines(job.train, similarities, recipe.seed)
+    if recipe.kind == "zeroshot":
+        measure, parameters = open_cosines(recipe, runtime.weights(recipe))
+        fitted = baselines.fit_cosines(measure(job.train), job.train["label"].to_numpy(), recipe.seed)
+        probabilities = {split: baselines.predict_cosines(fitted, measure(table)) for split, table in job.tables.items()}
     else:
-        method = {"tfidf": baselines.tfidf, "overlap": baselines.overlap}[recipe.kind]
-        probabilities = method(job.train, tables, recipe.translation, recipe.seed)
-    speed = (len(job.train) + sum(map(len, tables))) / max(1e-3, time.monotonic() - start)
-    stats = {"train_rows_per_s": speed, "score_rows_per_s": speed, "parameters": parameters}
-    return dict(zip(job.tables, probabilities, strict=True)), stats
+        fitted = baselines.fit(recipe, job.train)
+        probabilities = {split: baselines.predict(recipe, fitted, table) for split, table in job.tables.items()}
+    write_with(job.folder / BASELINE, lambda temporary: save_file(fitted, temporary))
+    speed = (len(job.train) + sum(map(len, job.tables.values()))) / max(1e-3, time.monotonic() - start)
+    return probabilities, {"train_rows_per_s": speed, "score_rows_per_s": speed, "parameters": parameters}
+
+
+def open_cosines(recipe: Recipe, base: Path) -> tuple[Callable[[pd.DataFrame], np.ndarray], int]:
+    """A function from a table to the cosines of query and English with the target, `[rows, 2]`, and the network's size."""
+    model = build.load_network(recipe, base).to(precision.device()).eval()
+    tokenizer = build.load_tokenizer(base)
+    return lambda table: cosines(model, table, tokenizer), sum(p.numel() for p in model.parameters())
+
+
+def answer_baseline(recipe: Recipe, base: Path | None, folder: Path, table: pd.DataFrame) -> np.ndarray:
+    """Probabilities `[rows]` of a baseline that `fit_baseline` left in a folder; `base` holds a zeroshot's network."""
+    fitted = load_file(folder / BASELINE)
+    if recipe.kind == "zeroshot":
+        return baselines.predict_cosines(fitted, open_cosines(recipe, base)[0](table))
+    return baselines.predict(recipe, fitted, table)

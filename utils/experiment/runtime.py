@@ -1,5 +1,6 @@
 """Where and how trainings run on this machine: nothing here changes a result."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from utils.profiles.base import Profile
 from utils.training import launch
 from utils.training.ranks import SINGLE_PROCESS, Topology, parse_topology
 
+WORKER_MEMORY = 4_000_000_000  # bytes of a job on a CPU, with a margin
 WORKER = "utils.experiment.worker"  # the module that every rank runs
 
 
@@ -23,6 +25,7 @@ class Runtime:
     style: Style = "bar"
     topology: Topology = SINGLE_PROCESS
     save_seconds: float = 120.0  # between checkpoints
+    workers: int = 0  # processes that work on jobs side by side; 0 = this process does one after the other
 
     def weights(self, recipe: Recipe) -> Path:
         """The local folder of a recipe's pretrained weights. Raises WeightsError where there is none."""
@@ -36,7 +39,19 @@ class Runtime:
 def make_runtime(settings: Settings, profile: Profile, style: Style) -> Runtime:
     """The runtime of a run's settings and its profile; an empty folder of weights is none."""
     topology = parse_topology(profile.ranks, settings.hosts, settings.shell)
-    return Runtime(Path(settings.models) if settings.models else None, profile.offline, style, topology)
+    models = Path(settings.models) if settings.models else None
+    return Runtime(models, profile.offline, style, topology, workers=profile.workers or count_workers())
+
+
+def count_workers() -> int:
+    """Jobs that this machine works on at once: one per core of this process's share, as far as memory reaches; one where there is a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, memory // WORKER_MEMORY))
 
 
 def run_ranks(job: Path, topology: Topology, style: Style) -> None:

@@ -3,7 +3,8 @@
 After Gururangan et al. 2020 (arXiv 2004.10964), supervised as in the winning report (arXiv 2510.25428, section 3.3).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +13,89 @@ import pandas as pd
 from utils.core.recipe import Recipe, read_fold_facts
 from utils.core.schema import AUXILIARY
 from utils.data import folds
-from utils.data.tables import read_table, sample_queries
-from utils.evaluation.metrics import auc, best_threshold
-from utils.experiment.crossfit import TaskData, auxiliary_rows, fit_recipe
+from utils.data.groups import query_groups
+from utils.data.tables import sample_queries
+from utils.evaluation.choices import DIFFERENCE, compare, is_adopted
+from utils.evaluation.leaderboard import read_oof
+from utils.evaluation.metrics import auc, f1
+from utils.evaluation.thresholds import best_threshold
+from utils.experiment.crossfit import Plan, TaskData, auxiliary_rows, fit_plans, split_rows
 from utils.experiment.runtime import Runtime
 
 PROOF = ["max_logit_difference", "base_logit_difference"]
-COLUMNS = ["task", "arm", "match", "fold", "f1", "auc", "rows", "auxiliary_rows", *PROOF]
+COLUMNS = ["task", "arm", "match", "fold", "f1", "f1_best", "auc", "rows", "auxiliary_rows", *PROOF]
 MATCHES = ("epochs", "steps")
+DIRECT, LONGER, TAPT = "direct", "direct-longer", "tapt"
+RIVAL = {"epochs": DIRECT, "steps": LONGER}  # what TAPT is compared with
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of the comparison: its folder's name, its recipe, and what it is matched on."""
+    """One side of the comparison: its recipe, whose name is the arm's, and what it is matched on."""
 
-    name: str
     recipe: Recipe
     matches: tuple[str, ...]
 
 
-def leak_counts(data: TaskData, recipe: Recipe) -> dict[str, Any]:
-    """How many rows of the auxiliary task have a validation query, and how many stage 1 sees of them: none."""
-    _, validation = folds.split(data.train, recipe.scheme, recipe.folds[0])
+def leak_counts(data: TaskData, recipe: Recipe, rows: int) -> dict[str, Any]:
+    """How many rows of the auxiliary task have a validation query or its English, and how many groups of like queries stage 1 shares with validation.
+
+    The groups are formed anew over both together, which is another computation than the one that leaves rows out.
+    """
+    _, validation = split_rows(recipe, data, recipe.folds[0])
     clean = folds.without_queries(data.auxiliary, validation)
+    used = auxiliary_rows(recipe.with_(auxiliary_rows=rows), data, validation)
+    columns = ["query", "query_en", "target"]
+    both = query_groups(pd.concat([validation[columns], used[columns].assign(target=None)], ignore_index=True))
+    shared = set(both.iloc[: len(validation)]) & set(both.iloc[len(validation) :])
     return {
-        "task": data.task,
-        "stage 1 on": AUXILIARY[data.task],
-        "auxiliary rows": len(data.auxiliary),
-        "left out": len(data.auxiliary) - len(clean),
-        "validation queries in stage 1": int(clean["query"].isin(validation["query"]).sum()),
-    }
+        "task": data.task, "stage 1 on": AUXILIARY[data.task], "auxiliary rows": len(data.auxiliary), "left out": len(data.auxiliary) - len(clean),
+        "rows of stage 1": len(used), "query groups of stage 1 that validate": len(shared),
+    }  # fmt: skip
 
 
 def make_arms(direct: Recipe, rows: int, data: TaskData) -> list[Arm]:
     """Direct at equal target epochs, direct at equal total steps, and TAPT with at most `rows` auxiliary rows (0 = all)."""
-    train, validation = folds.split(data.train, direct.scheme, direct.folds[0])
-    target = len(sample_queries(train, direct.rows, direct.seed))
+    train, validation = split_rows(direct, data, direct.folds[0])
     auxiliary = len(auxiliary_rows(direct.with_(auxiliary_rows=rows), data, validation))
-    longer = direct.with_(epochs=round(direct.epochs * (1 + auxiliary / target), 4))  # as stage 1 has as many epochs
+    longer = direct.with_(epochs=round(direct.epochs * (1 + auxiliary / len(train)), 4))  # as stage 1 has as many epochs
     tapt = direct.with_(auxiliary_rows=rows or len(data.auxiliary))
-    arms = [Arm("direct", direct, ("epochs",)), Arm("direct-longer", longer, ("steps",)), Arm("tapt", tapt, MATCHES)]
-    return [replace(arm, recipe=arm.recipe.with_(name=f"{direct.name}, {arm.name}")) for arm in arms]
+    arms = [Arm(direct.with_(name=DIRECT), ("epochs",)), Arm(longer.with_(name=LONGER), ("steps",))]
+    return [*arms, Arm(tapt.with_(name=TAPT), MATCHES)]
 
 
-def fit_arms(direct: Recipe, rows: int, data: TaskData, folder: Path, runtime: Runtime) -> pd.DataFrame:
-    """Train every arm in a folder of its name; the task's rows of `comparison.csv`."""
-    parts = []
-    for arm in make_arms(direct, rows, data):
-        fit_recipe(arm.recipe, data, folder / arm.name, runtime)
-        parts += compare(arm, folder / arm.name, data.task)
-    return pd.DataFrame(parts, columns=COLUMNS)
+def fit_arms(
+    champions: Mapping[str, Recipe], rows: int, data: Mapping[str, TaskData], folder: Path, runtime: Runtime
+) -> pd.DataFrame:
+    """Train every task's arms, each in `folder/<task>/<arm>`; the rows of `comparison.csv`."""
+    arms = {task: make_arms(direct, rows, data[task]) for task, direct in champions.items()}
+    fit_plans([Plan([arm.recipe for arm in arms[task]], data[task], folder / task) for task in arms], runtime)
+    rows_of = [row for task in arms for arm in arms[task] for row in compare_folds(arm, folder / task / arm.recipe.name, data[task])]
+    return pd.DataFrame(rows_of, columns=COLUMNS)
 
 
-def compare(arm: Arm, folder: Path, task: str) -> list[dict[str, Any]]:
-    """The arm's rows of `comparison.csv`: one per fold and match, F1 at the fold's own best threshold."""
-    rows = []
-    for fold in arm.recipe.folds:
-        oof, stats = read_table(folder / f"fold{fold}" / "oof.parquet"), read_fold_facts(folder, fold)
+def compare_folds(arm: Arm, folder: Path, data: TaskData) -> list[dict[str, Any]]:
+    """The arm's rows of `comparison.csv`, one per fold and match: F1 at thresholds fitted on other query groups, and in sample."""
+    rows, oof = [], read_oof(folder, data.train, arm.recipe.seed)
+    for fold, table in oof.groupby("fold"):
+        stats = read_fold_facts(folder, int(fold))
         row = {key: stats.get(key) for key in ("auxiliary_rows", *PROOF)}
-        row |= {"task": task, "arm": "tapt" if arm.recipe.auxiliary_rows else "direct", "fold": fold}
-        row |= {"f1": best_threshold(oof["label"], oof["probability"])[1], "auc": auc(oof["label"], oof["probability"])}
+        row |= {"task": data.task, "arm": "tapt" if arm.recipe.auxiliary_rows else "direct", "fold": fold}
+        row |= {"f1": f1(table["label"], table["prediction"]), "auc": auc(table["label"], table["probability"])}
+        row["f1_best"] = best_threshold(table["label"], table["probability"])[1]
         rows += [row | {"match": match, "rows": stats["train_rows"]} for match in arm.matches]
     return rows
 
 
-def gather(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """The tasks' rows as one table; an empty one where no task has an auxiliary task."""
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+def measure_gains(tasks: list[str], data: Mapping[str, TaskData], folder: Path, seed: int) -> pd.DataFrame:
+    """What TAPT adds over each direct arm, over all folds, with paired intervals by query group: `task, match` and `choices.DIFFERENCE`."""
+    rows = []
+    for task in tasks:
+        tapt = read_oof(folder / task / TAPT, data[task].train, seed)
+        for match, rival in RIVAL.items():
+            other = read_oof(folder / task / rival, data[task].train, seed)
+            rows.append({"task": task, "match": match, **compare(tapt, other, seed)})
+    return pd.DataFrame(rows, columns=["task", "match", *DIFFERENCE])
 
 
 def prove_continuation(comparison: pd.DataFrame) -> pd.DataFrame:
@@ -94,26 +111,25 @@ def prove_continuation(comparison: pd.DataFrame) -> pd.DataFrame:
     return proof
 
 
-def gain(comparison: pd.DataFrame, task: str, measure: str) -> float:
-    """What TAPT adds over direct training at equal total steps, mean over folds."""
-    rows = comparison[(comparison["task"] == task) & (comparison["match"] == "steps")]
-    means = rows.groupby("arm")[measure].mean()
-    return float(means["tapt"] - means["direct"])
+def _at_equal_steps(gains: pd.DataFrame, task: str) -> pd.Series | None:
+    rows = gains[(gains["task"] == task) & (gains["match"] == "steps")]
+    return None if rows.empty else rows.iloc[0]
 
 
-def wins(comparison: pd.DataFrame, task: str) -> bool:
-    """TAPT is adopted for the final training if, at equal steps, it is ahead in both F1 and AUC."""
-    return task in set(comparison["task"]) and gain(comparison, task, "f1") > 0 and gain(comparison, task, "auc") > 0
+def is_better(gains: pd.DataFrame, task: str) -> bool:
+    """TAPT is adopted for the final training if, at equal steps, the paired 95 % interval of its gain in F1 excludes zero."""
+    gain = _at_equal_steps(gains, task)
+    return gain is not None and is_adopted(gain)
 
 
-def explain(comparison: pd.DataFrame, task: str) -> str:
+def explain(gains: pd.DataFrame, task: str) -> str:
     """What the final training starts on, with the figures behind it."""
-    if task not in set(comparison["task"]):
+    gain = _at_equal_steps(gains, task)
+    if gain is None:
         return "the data holds no auxiliary task, so the final training goes straight to its task."
-    f1, area = gain(comparison, task, "f1"), gain(comparison, task, "auc")
-    count = comparison.loc[comparison["task"] == task, "fold"].nunique()
-    choice = f"starts on {AUXILIARY[task]}" if wins(comparison, task) else "goes straight to its task"
+    choice = f"starts on {AUXILIARY[task]}" if is_adopted(gain) else "goes straight to its task"
+    noise = "" if gain["f1_change_lo"] > 0 or gain["f1_change_hi"] < 0 else ", which is inside the noise"
     return (
-        f"at equal steps the auxiliary task brings {f1:+.4f} F1 and {area:+.4f} AUC, on {count} fold(s). "
-        f"So the final training {choice}."
+        f"at equal steps the auxiliary task brings {gain['f1_change']:+.4f} F1 [{gain['f1_change_lo']:+.4f}, {gain['f1_change_hi']:+.4f}] and "
+        f"{gain['auc_change']:+.4f} AUC [{gain['auc_change_lo']:+.4f}, {gain['auc_change_hi']:+.4f}]{noise}. So the final training {choice}."
     )

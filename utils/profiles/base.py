@@ -12,12 +12,14 @@ MAX_LENGTH = {"QC": 72, "QI": 96}
 # A decoder reads the query last, with the target before it (measured by benchmarks/sharing.py).
 QUERY_FIRST = {"QC": False, "QI": False}
 # Under DeepSpeed: titles are long and share little, so their activations want the memory that sharded weights leave.
+HELD_OUT = "held-out"  # the name of a final recipe without one language
 ZERO_STAGE = {"QC": 2, "QI": 3}
 
 BASELINES = (
     Recipe("constant", "baseline", kind="constant"),
     Recipe("tfidf", "baseline", kind="tfidf"),
     Recipe("overlap", "baseline", kind="overlap"),
+    Recipe("wordpairs", "baseline", kind="wordpairs"),
 )
 
 
@@ -47,14 +49,18 @@ class Profile:
     comparison: str  # the candidate whose variants test the report's ideas
     finals: tuple[Final, ...]  # the candidates that may go on to the final training
     finalists: int  # so many of them do at most, each the best of its family
-    rows_by_task: tuple[
-        tuple[str, str, int], ...
-    ]  # (candidate, task, training rows) where one task costs a candidate more
+    rows_by_task: tuple[tuple[str, int], ...]  # (task, training rows of each network of its bake-off) where one costs more
     tapt_rows: int  # training rows of an arm of the TAPT comparison
     auxiliary_rows: int  # rows of the auxiliary task in stage 1
     offline: bool  # never ask the hub
+    members: tuple[str, ...] = ("tfidf", "overlap", "wordpairs", "zeroshot")  # baselines that go into the ensemble beside the networks
+    held_out: int = 2  # training languages that are held out in turn, to learn what unseen languages need
+    held_out_rows: int = 0  # training rows of a network without such a language
+    held_out_validation_rows: int = 0  # rows of such a language that it answers
+    held_out_networks: int = 1  # so many finalists are trained without it, the champion first
     retranslation: str = ""  # a second translator, for what the first leaves as it was
     ranks: int = 1  # processes per machine that train together; 0 = one per visible GPU
+    workers: int = 0  # trainings side by side; 0 = one per core, or one where there is a GPU
     sample_rows: int = 8000  # size of the embedded data, where it is used
     embedded: bool = False  # use the embedded data whatever lies in data/raw
     cache: str = "translations"  # name of the translation cache in data/cache
@@ -62,14 +68,15 @@ class Profile:
     overridden: frozenset[tuple[str, str]] = frozenset()  # (candidate, field) set by hand: no task changes it
 
     def recipes(self, task: str) -> tuple[Recipe, ...]:
-        """The bake-off's recipes of a task. In QI the report's split shares no query, so it is no candidate of its own."""
-        fewer = {name: rows for name, of, rows in self.rows_by_task if of == task}
+        """The bake-off's recipes of a task. In QI the report's split keeps queries together, so it is no candidate of its own."""
+        fewer = dict(self.rows_by_task).get(task)
         recipes = []
         for recipe in self.candidates:
-            changes = by_task(recipe, task) | {"seed": self.seed, "rows": fewer.get(recipe.name, recipe.rows)}
+            rows = fewer if fewer and recipe.kind == "classifier" else recipe.rows
+            changes = by_task(recipe, task) | {"seed": self.seed, "rows": rows}
             fixed = {field for name, field in self.overridden if name == recipe.name}
             recipes.append(recipe.with_(**{field: value for field, value in changes.items() if field not in fixed}))
-        return tuple(recipe for recipe in recipes if not (task == "QI" and recipe.scheme == "report"))
+        return tuple(recipe for recipe in recipes if not (task == "QI" and recipe.scheme in ("report", "strict")))
 
     @property
     def models(self) -> list[str]:
@@ -113,8 +120,24 @@ class Profile:
         return champion.with_(rows=self.tapt_rows, auxiliary_rows=0)
 
     def final_recipes(self, finalists: list[Recipe], task: str, tapt: bool) -> list[Recipe]:
-        """The final recipe of each finalist, the champion first; it alone starts on the auxiliary task, where TAPT is adopted."""
-        return [self.final(finalist, task, tapt and finalist == finalists[0]) for finalist in finalists]
+        """The ensemble's recipes: each finalist's final, the champion first, then the baselines on all rows of the same folds.
+
+        The champion alone starts on the auxiliary task, where TAPT is adopted.
+        """
+        networks = [self.final(finalist, task, tapt and finalist == finalists[0]) for finalist in finalists]
+        baselines = [recipe for recipe in self.recipes(task) if recipe.name in self.members]
+        return networks + [recipe.with_(folds=networks[0].folds, answer_rows=0) for recipe in baselines]
+
+    def held_out_recipes(self, finals: list[Recipe], folds: tuple[int, ...]) -> dict[str, Recipe]:
+        """Final recipe -> the same without one language at a time, `folds` of the scheme leave-language; finalists beyond the profile's number have none."""
+        networks = [recipe.name for recipe in finals if recipe.kind == "classifier"][: self.held_out_networks]
+        recipes = {}
+        for recipe in finals:
+            rows = self.held_out_rows if recipe.kind == "classifier" else recipe.rows
+            if folds and (recipe.kind != "classifier" or recipe.name in networks):
+                changes = {"name": HELD_OUT, "variant_of": recipe.name, "scheme": "leave-language", "folds": folds, "rows": rows}
+                recipes[recipe.name] = recipe.with_(**changes, auxiliary_rows=0)
+        return recipes
 
     def final(self, finalist: Recipe, task: str, tapt: bool) -> Recipe:
         """The final recipe: a finalist on all rows that the profile allows, after stage 1 where TAPT is adopted."""
@@ -149,12 +172,12 @@ def from_zoo(name: str, template: Recipe) -> Recipe:
     )  # fmt: skip
 
 
-def variants(recipe: Recipe, language_fold: int, rows: int = 0, answer_rows: int = 0) -> tuple[Recipe, ...]:
-    """The report's ideas as candidates: without translation, on the report's split, on a language left out."""
+def variants(recipe: Recipe, language_fold: int) -> tuple[Recipe, ...]:
+    """The report's ideas as candidates, on as many rows: without translation, on the report's split, on a language left out."""
     name = recipe.name
-    few = recipe.with_(variant_of=name, rows=rows, answer_rows=answer_rows)
+    variant = recipe.with_(variant_of=name)
     return (
-        few.with_(name=f"{name}-no-translation", translation=False),
-        few.with_(name=f"{name}-report-split", scheme="report"),
-        few.with_(name=f"{name}-unseen-language", scheme="leave-language", folds=(language_fold,)),
+        variant.with_(name=f"{name}-no-translation", translation=False),
+        variant.with_(name=f"{name}-report-split", scheme="report"),
+        variant.with_(name=f"{name}-unseen-language", scheme="leave-language", folds=(language_fold,)),
     )

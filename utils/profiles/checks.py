@@ -45,8 +45,11 @@ def _profile_problems(profile: Profile) -> Iterator[str]:
             yield f"no candidate may go on to the final training of {task}; add a Final"
     finals = {final.candidate for final in profile.finals} | {profile.comparison}
     for recipe in profile.candidates:
-        if recipe.name in finals and recipe.scheme != "strict":
-            yield f"{recipe.name} may be trained to the end, so its scheme must be strict; vary the scheme in a variant"
+        if recipe.name in finals and recipe.scheme != "query":
+            yield f"{recipe.name} may be trained to the end, so its scheme must be query; vary the scheme in a variant"
+    baselines = [recipe.name for recipe in profile.candidates if recipe.kind != "classifier"]
+    if unknown := [name for name in profile.members if name not in baselines]:
+        yield f"members {', '.join(unknown)}: no baseline of the profile; use some of {', '.join(baselines)}"
 
 
 def _recipe_problems(recipe: Recipe, fold_count: int) -> Iterator[str]:

@@ -23,6 +23,8 @@ REHEARSAL = replace(
     candidates=tuple(_in_small(recipe) for recipe in A100.candidates),
     finals=tuple(replace(final, rows=FEW) for final in A100.finals),
     tapt_rows=FEW,
+    held_out_rows=FEW,
+    held_out_validation_rows=FEW,
     auxiliary_rows=FEW,
     offline=True,
     embedded=True,

@@ -18,6 +18,8 @@ SMOKE = replace(
     tapt_rows=24,
     auxiliary_rows=24,
     finals=tuple(replace(final, rows=48) for final in LAPTOP.finals),
-    finalists=2,  # so that a decoder, too, is trained to the end
     rows_by_task=(),
+    held_out=1,
+    held_out_rows=48,
+    held_out_validation_rows=80,
 )

@@ -1,0 +1,143 @@
+"""What training and validation rows of a scheme share, how its validation rows differ from the test's, and the proof of no leak."""
+
+import pandas as pd
+
+from utils.core.paths import Run
+from utils.core.schema import CLEAN_COLUMNS
+from utils.data.folds import SCHEMES, by_target, fold_numbers, split
+from utils.data.groups import query_groups
+from utils.data.tables import read_table
+from utils.data.taxonomy import Taxonomy
+
+DRIFT_DIGITS = 6
+
+
+def find_leaks(table: pd.DataFrame, scheme: str) -> list[dict[str, float]]:
+    """One record per fold: what training and validation rows share, and the drift of the validation rows from all rows.
+
+    Drift is the total variation distance of the shares (0 = equal, 1 = disjoint). `shared_query_rows` and `unseen_category_rows` are shares
+    of the validation rows: whose query group is also in training, whose category group is not.
+    """
+    codes = table.assign(query_code=pd.factorize(table["query_group"])[0], category_code=pd.factorize(table["category_group"])[0])
+    has_categories = bool(table["category_group"].any())
+    leaks = []
+    for fold in fold_numbers(table, scheme):
+        train, validation = split(codes, scheme, fold)
+        shared = validation["query_code"].isin(train["query_code"].unique())
+        groups, known = validation["category_code"], validation["category_code"].isin(train["category_code"].unique())
+        leaks.append(
+            {
+                "fold": fold,
+                "train_rows": len(train),
+                "validation_rows": len(validation),
+                "shared_queries": int(validation.loc[shared, "query_code"].nunique()),
+                "shared_query_rows": _share(shared),
+                "shared_category_groups": int(groups[known].nunique()) if has_categories else 0,
+                "unseen_category_groups": int(groups[~known].nunique()) if has_categories else 0,
+                "unseen_category_rows": _share(~known) if has_categories else 0.0,
+                "label_drift": drift(validation["label"], table["label"]),
+                "language_drift": drift(validation["language"], table["language"]),
+            }
+        )
+    return leaks
+
+
+def _share(mask: pd.Series) -> float:
+    return float(mask.mean()) if len(mask) else 0.0
+
+
+def drift(part: pd.Series, whole: pd.Series) -> float:
+    """Total variation distance of the value shares of two columns, in 0..1."""
+    shares = part.value_counts(normalize=True).sub(whole.value_counts(normalize=True), fill_value=0)
+    return round(float(shares.abs().sum() / 2), DRIFT_DIGITS)
+
+
+def compare_schemes(table: pd.DataFrame, task: str) -> pd.DataFrame:
+    """`find_leaks` of every scheme as one table: `task, scheme, fold, ...`."""
+    parts = []
+    for scheme in SCHEMES:
+        leaks = pd.DataFrame(find_leaks(table, scheme))
+        if leaks.empty:
+            print(f"notice: {task} cannot be split by scheme {scheme}: too few languages or category groups")
+            continue
+        leaks.insert(0, "task", task)
+        leaks.insert(1, "scheme", scheme)
+        parts.append(leaks)
+    return pd.concat(parts, ignore_index=True)
+
+
+def compare_with_test(leaks: pd.DataFrame, table: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """One row per scheme and one for the test: training rows, and the shares that tell which validation looks like the test.
+
+    `table` holds the task's training rows and `test` its test rows, both with `query_group` and `category_group` over both together.
+    Unseen languages are test languages without training rows; a fold of `leave-language` has nothing else.
+    """
+    schemes = leaks.groupby("scheme", sort=False)
+    rows = schemes[["train_rows", "validation_rows"]].mean().round().astype(int)
+    rows["unseen queries"] = 1 - schemes["shared_query_rows"].mean()
+    rows["unseen category groups"] = schemes["unseen_category_rows"].mean()
+    rows["unseen languages"] = [float(scheme == "leave-language") for scheme in rows.index]
+    rows.loc["the test"] = {
+        "train_rows": len(table), "validation_rows": len(test),
+        "unseen queries": _share(~test["query_group"].isin(table["query_group"])),
+        "unseen category groups": _share(~test["category_group"].isin(table["category_group"])),
+        "unseen languages": _share(~test["language"].isin(table["language"])),
+    }  # fmt: skip
+    return rows.astype({"train_rows": int, "validation_rows": int})
+
+
+def group_test_rows(run: Run, task: str, table: pd.DataFrame, tree: Taxonomy | None, depth: int) -> pd.DataFrame:
+    """A task's test rows with `query_group` and `category_group`, where a query like one of the training rows has that one's group.
+
+    `table` holds the training rows with their groups. Raises DataError if the clean test table is missing.
+    """
+    test = read_table(run.clean_table("test", task), CLEAN_COLUMNS)
+    columns = ["query", "query_en"]
+    groups = query_groups(pd.concat([table[columns], test[columns]], ignore_index=True).assign(target=None)).to_numpy()
+    known = dict(zip(groups[: len(table)], table["query_group"], strict=True))
+    own = [known.get(group, group) for group in groups[len(table) :]]
+    return test.assign(query_group=own, category_group=by_target(test, tree, depth).to_numpy())
+
+
+def explain(likeness: pd.DataFrame) -> str:
+    """Why `query` validates, in figures: the unseen shares of the schemes and of the test, and the training rows left."""
+    query, strict, test = (likeness.loc[name] for name in ("query", "strict" if "strict" in likeness.index else "query", "the test"))
+    text = f"{test['unseen queries']:.1%} of the test rows have a query that training does not know; with *query* all validation rows have"
+    if "report" in likeness.index and likeness.loc["report", "unseen category groups"] > 0:
+        text += (
+            f". {test['unseen category groups']:.1%} of the test rows have a new category group: {query['unseen category groups']:.1%} with "
+            f"*query*, {strict['unseen category groups']:.0%} with *report* and *strict*. *strict* leaves {strict['train_rows']:,.0f} training rows, "
+            f"*query* {query['train_rows']:,.0f}"
+        )
+    text += f". {test['unseen languages']:.0%} of the test rows are of new languages"
+    return text + (", which *leave-language* stands for." if "leave-language" in likeness.index else ".")
+
+
+def nest_leaks(leaks: pd.DataFrame) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Task -> scheme -> one record per fold, as in `leaks.json`."""
+    by_task: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for (task, scheme), rows in leaks.groupby(["task", "scheme"], sort=False):
+        by_task.setdefault(str(task), {})[str(scheme)] = rows.drop(columns=["task", "scheme"]).to_dict("records")
+    return by_task
+
+
+def check_leaks(leaks: pd.DataFrame) -> None:
+    """Raises ValueError, with schemes and folds, if training and validation rows share what their scheme separates."""
+    queries = leaks[(leaks["scheme"] != "report") & (leaks["shared_queries"] > 0)]
+    groups = leaks[leaks["scheme"].isin(["report", "strict"]) & (leaks["shared_category_groups"] > 0)]
+    for kind, rows in (("a query", queries), ("a category group", groups)):
+        if len(rows):
+            folds = rows[["task", "scheme", "fold"]].to_dict("records")
+            raise ValueError(f"{kind} is in both training and validation rows of {folds[:5]}; run notebook 03 again")
+
+
+def describe_groups(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Of each task's training rows: distinct queries, groups of like queries, rows of the largest one, category groups."""
+    rows = {}
+    for task, table in tables.items():
+        sizes = table["query_group"].value_counts()
+        rows[task] = {
+            "rows": len(table), "queries": table["query"].nunique(), "query groups": len(sizes), "rows of the largest": int(sizes.max()),
+            "category groups": table.loc[table["category_group"] != "", "category_group"].nunique(),
+        }  # fmt: skip
+    return pd.DataFrame(rows).T

@@ -1,0 +1,114 @@
+"""Choices between candidates on the same validation rows: differences with paired intervals, and what they allow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from utils.core.recipe import Recipe
+from utils.evaluation.intervals import auc_of, cross_fitted_f1, excludes_zero, paired_difference
+from utils.evaluation.leaderboard import read_oof
+
+NO_TRANSLATION = "-no-translation"  # ends the name of the variant without it
+DIFFERENCE = ["f1_change", "f1_change_lo", "f1_change_hi", "auc_change", "auc_change_lo", "auc_change_hi"]
+
+
+def compare(left: pd.DataFrame, right: pd.DataFrame, seed: int) -> dict[str, float]:
+    """F1 and AUC of `left` less those of `right`, with paired intervals by query group: the keys of `DIFFERENCE`.
+
+    Both are tables of `leaderboard.read_oof` of the same rows. Raises ValueError where the rows differ.
+    """
+    left, right = (table.sort_values("id", ignore_index=True) for table in (left, right))
+    values = []
+    for measure in (cross_fitted_f1, auc_of):
+        interval = paired_difference(left, right, left["query_group"], measure, seed)
+        values += [interval["difference"], interval["lo"], interval["hi"]]
+    return dict(zip(DIFFERENCE, values, strict=True))
+
+
+def compare_variants(recipes: Sequence[Recipe], name: str, train: pd.DataFrame, folder: Path, seed: int) -> pd.DataFrame:
+    """What each idea of a candidate brings: the candidate less its variant, for variants validated on the same rows.
+
+    One row per variant, with the keys of `DIFFERENCE`; a variant without results, or on other rows, is left out.
+    """
+    base, rows = read_oof(folder / name, train, seed), {}
+    for variant in recipes:
+        if variant.variant_of != name or not (folder / variant.name / "oof.parquet").exists():
+            continue
+        other = read_oof(folder / variant.name, train, seed)
+        if set(other["id"]) == set(base["id"]):
+            rows[variant.name] = compare(base, other, seed)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=DIFFERENCE).rename_axis("variant")
+
+
+def gather(ideas: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The tasks' tables of `compare_variants` as one, with the task in its index; empty where nothing was compared."""
+    compared = {task: changes for task, changes in ideas.items() if len(changes)}
+    return pd.concat(compared) if compared else pd.DataFrame(columns=DIFFERENCE)
+
+
+def choose_finalists(
+    board: pd.DataFrame, task: str, names: Sequence[str], count: int, train: pd.DataFrame, folder: Path, seed: int
+) -> tuple[list[str], pd.DataFrame]:
+    """The candidates for the final training, the champion first, and the champion's lead over the best of each other family.
+
+    The champion has the highest cross-fitted F1 (then AUC) of the candidates in `names` that were trained on as many rows as most of them.
+    The best of another family goes on, too, where the interval of the champion's lead includes zero, at most `count` in all.
+    Raises ValueError if none of them is on the leaderboard.
+    """
+    rows = board[(board["task"] == task) & (board["scheme"] == "query") & board["recipe"].isin(names)]
+    if rows.empty:
+        raise ValueError(f"{task}: none of {', '.join(names)} is on the leaderboard; run notebook 04 with one of them")
+    rows = rows.sort_values(["f1", "auc"], ascending=False)
+    alike = rows[rows["rows"] == rows["rows"].max()]
+    champion = alike.iloc[0]
+    own, leads, finalists = read_oof(folder / champion["recipe"], train, seed), {}, [str(champion["recipe"])]
+    others = alike[alike["family"] != champion["family"]].drop_duplicates("family")
+    for name in others["recipe"]:
+        leads[name] = compare(own, read_oof(folder / name, train, seed), seed)
+        if leads[name]["f1_change_lo"] <= 0:
+            finalists.append(str(name))
+    return finalists[:count], pd.DataFrame.from_dict(leads, orient="index", columns=DIFFERENCE).rename_axis("runner-up")
+
+
+def is_adopted(change: "pd.Series[float] | dict[str, float]") -> bool:
+    """Whether a difference is adopted: the interval of F1 lies above zero."""
+    return excludes_zero({"lo": change["f1_change_lo"]})
+
+
+def explain(board: pd.DataFrame, task: str, finalists: list[str], leads: pd.DataFrame) -> str:
+    """The finalists, the champion's scores, and its lead over the runner-up of another family, said to be noise where it may be."""
+    champion = board[board["task"] == task].set_index("recipe").loc[finalists[0]]
+    text = (
+        f"{', '.join(finalists)} into the final training. {finalists[0]} leads with F1 {champion['f1']:.3f} "
+        f"[{champion['f1_lo']:.3f}, {champion['f1_hi']:.3f}] and AUC {champion['auc']:.3f}"
+    )
+    for name, lead in leads.iterrows():
+        noise = "" if lead["f1_change_lo"] > 0 else ", inside the noise"
+        text += f"; {lead['f1_change']:+.3f} F1 [{lead['f1_change_lo']:+.3f}, {lead['f1_change_hi']:+.3f}] over {name}{noise}"
+    return text + "."
+
+
+def apply_ideas(finalists: Sequence[Recipe], ideas: pd.DataFrame, name: str) -> list[Recipe]:
+    """The finalists with translation where its gain was shown on candidate `name`, and without it where it was not.
+
+    `ideas` is of `compare_variants`. Where translation was not compared, the finalists stay as they are.
+    """
+    variant = f"{name}{NO_TRANSLATION}"
+    if variant not in ideas.index:
+        return list(finalists)
+    return [finalist.with_(translation=is_adopted(ideas.loc[variant])) for finalist in finalists]
+
+
+def explain_ideas(ideas: pd.DataFrame, name: str) -> str:
+    """What translation brings and whether the finals use it; empty where it was not compared."""
+    variant = f"{name}{NO_TRANSLATION}"
+    if variant not in ideas.index:
+        return ""
+    change = ideas.loc[variant]
+    inside = "" if change["f1_change_lo"] > 0 or change["f1_change_hi"] < 0 else ", inside the noise"
+    verdict = "with" if is_adopted(change) else "without"
+    return (
+        f"Translation brings {name} {change['f1_change']:+.4f} F1 [{change['f1_change_lo']:+.4f}, {change['f1_change_hi']:+.4f}] and "
+        f"{change['auc_change']:+.4f} AUC [{change['auc_change_lo']:+.4f}, {change['auc_change_hi']:+.4f}]{inside}: the finals train {verdict} it."
+    )

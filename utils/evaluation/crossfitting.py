@@ -1,0 +1,81 @@
+"""An ensemble fitted on some queries and asked about others: its honest out-of-fold answers, and the choices that they allow."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from utils.evaluation import decide
+from utils.evaluation.decide import SEEN, UNSEEN, Ensemble, Members
+from utils.evaluation.intervals import choose_repeats, draw_weights, excludes_zero, quantiles, weighted_f1
+from utils.evaluation.thresholds import best_threshold, cross_fitted_thresholds, shrunk_thresholds, split_queries
+
+PER_LANGUAGE = "thresholds per language"
+
+
+def cross_fit_decision(members: Members, cluster: pd.Series, seed: int) -> pd.DataFrame:
+    """Out-of-fold rows with the `probability`, `threshold` and `prediction` of decisions fitted on other query groups, and their `part`.
+
+    `cluster` maps id -> query group. Weights, calibration and threshold are all fitted on the other parts.
+    """
+    table, values = decide.align(members)
+    part = split_queries(table["id"].map(cluster), seed)
+    probability, threshold = np.empty(len(table)), np.empty(len(table))
+    for number in np.unique(part):
+        rows = part == number
+        others = set(table["id"][~rows])
+        train = {name: member[member["id"].isin(others)] for name, member in members.items()}
+        decision = decide.fit_decision(train, cluster)
+        probability[rows] = decision.probability({name: column[rows] for name, column in values.items()})
+        threshold[rows] = decision.threshold
+    prediction = (probability >= threshold).astype(int)
+    return table.assign(probability=probability, threshold=threshold, prediction=prediction, part=part)
+
+
+def fit_ensemble(
+    members: Members, held_out: Members, cluster: pd.Series, languages: tuple[str, ...], seed: int
+) -> tuple[Ensemble, dict[str, pd.DataFrame]]:
+    """Fit a task's ensemble on out-of-fold tables and, for unseen languages, on tables of languages that were held out.
+
+    `cluster` maps id -> query group, `languages` are those of the training data. Returns the ensemble and its honest answers,
+    `cross_fit_decision` by kind (`seen`, `unseen`); without held-out tables, unseen languages are decided as the others.
+    """
+    decisions = {SEEN: decide.fit_decision(members, cluster)}
+    honest = {SEEN: cross_fit_decision(members, cluster, seed)}
+    if held_out:
+        decisions[UNSEEN] = decide.fit_decision(held_out, cluster)
+        honest[UNSEEN] = cross_fit_decision(held_out, cluster, seed)
+    else:
+        decisions[UNSEEN] = decisions[SEEN]
+    ensemble = Ensemble(languages, decisions)
+    evidence = compare_thresholds(honest[SEEN], cluster, seed)
+    ensemble = replace(ensemble, choices={PER_LANGUAGE: evidence})
+    if excludes_zero(evidence):
+        table, values = decide.align(members)
+        table = table.assign(probability=decisions[SEEN].probability(values))
+        threshold, _ = best_threshold(table["label"], table["probability"])
+        ensemble = replace(ensemble, language_thresholds=shrunk_thresholds(table, threshold))
+        own = cross_fitted_thresholds(honest[SEEN], honest[SEEN]["part"].to_numpy(), per_language=True)
+        prediction = (honest[SEEN]["probability"] >= own).astype(int)
+        honest[SEEN] = honest[SEEN].assign(threshold=own, prediction=prediction)
+    return ensemble, honest
+
+
+def compare_thresholds(table: pd.DataFrame, cluster: pd.Series, seed: int) -> dict[str, float]:
+    """F1 of thresholds per language less that of one threshold, both cross-fitted, with its interval by query group.
+
+    `table` is of `cross_fit_decision`. Keys: `difference`, `lo`, `hi`.
+    """
+    label, part = table["label"].to_numpy(dtype=float), table["part"].to_numpy()
+    probability = table["probability"].to_numpy()
+
+    def gain(weight: np.ndarray) -> float:
+        scores = []
+        for per_language in (True, False):
+            thresholds = cross_fitted_thresholds(table, part, weight, per_language)
+            scores.append(weighted_f1(label, (probability >= thresholds).astype(float), weight))
+        return scores[0] - scores[1]
+
+    repeats = min(300, choose_repeats(8 * len(table)))
+    low, high = quantiles([gain(drawn) for drawn in draw_weights(table["id"].map(cluster), repeats, seed)])
+    return {"difference": gain(np.ones(len(table))), "lo": low, "hi": high}
