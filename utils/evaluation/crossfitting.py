@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 
 from utils.evaluation import decide
-from utils.evaluation.decide import SEEN, UNSEEN, Ensemble, Members
+from utils.evaluation.decide import SEEN, UNSEEN, Decision, Ensemble, Members
 from utils.evaluation.intervals import choose_repeats, draw_weights, excludes_zero, quantiles, weighted_f1
-from utils.evaluation.thresholds import best_threshold, cross_fitted_thresholds, shrunk_thresholds, split_queries
+from utils.evaluation.thresholds import cross_fitted_thresholds, fit_threshold, shrunk_thresholds, split_queries
 
 PER_LANGUAGE = "thresholds per language"
 
 
-def cross_fit_decision(members: Members, cluster: pd.Series, seed: int) -> pd.DataFrame:
+def cross_fit_decision(members: Members, cluster: pd.Series, seed: int, per_language: bool = False) -> pd.DataFrame:
     """Out-of-fold rows with the `probability`, `threshold` and `prediction` of decisions fitted on other query groups, and their `part`.
 
-    `cluster` maps id -> query group. Weights, calibration and threshold are all fitted on the other parts.
+    `cluster` maps id -> query group. Weights, calibration and threshold (with `per_language` those of languages, too) are all fitted on
+    the other parts.
     """
     table, values = decide.align(members)
     part = split_queries(table["id"].map(cluster), seed)
@@ -28,8 +29,17 @@ def cross_fit_decision(members: Members, cluster: pd.Series, seed: int) -> pd.Da
         decision = decide.fit_decision(train, cluster)
         probability[rows] = decision.probability({name: column[rows] for name, column in values.items()})
         threshold[rows] = decision.threshold
+        if per_language:
+            own = table["language"][rows].map(fit_language_thresholds(train, decision)).astype(float)
+            threshold[rows] = own.fillna(decision.threshold)
     prediction = (probability >= threshold).astype(int)
     return table.assign(probability=probability, threshold=threshold, prediction=prediction, part=part)
+
+
+def fit_language_thresholds(members: Members, decision: Decision) -> dict[str, float]:
+    """The thresholds of languages for the probabilities of a decision, on the rows that it was fitted on."""
+    table, values = decide.align(members)
+    return shrunk_thresholds(table.assign(probability=decision.probability(values)), decision.threshold)
 
 
 def fit_ensemble(
@@ -51,13 +61,8 @@ def fit_ensemble(
     evidence = compare_thresholds(honest[SEEN], cluster, seed)
     ensemble = replace(ensemble, choices={PER_LANGUAGE: evidence})
     if excludes_zero(evidence):
-        table, values = decide.align(members)
-        table = table.assign(probability=decisions[SEEN].probability(values))
-        threshold, _ = best_threshold(table["label"], table["probability"])
-        ensemble = replace(ensemble, language_thresholds=shrunk_thresholds(table, threshold))
-        own = cross_fitted_thresholds(honest[SEEN], honest[SEEN]["part"].to_numpy(), per_language=True)
-        prediction = (honest[SEEN]["probability"] >= own).astype(int)
-        honest[SEEN] = honest[SEEN].assign(threshold=own, prediction=prediction)
+        ensemble = replace(ensemble, language_thresholds=fit_language_thresholds(members, decisions[SEEN]))
+        honest[SEEN] = cross_fit_decision(members, cluster, seed, per_language=True)
     return ensemble, honest
 
 
@@ -72,7 +77,7 @@ def compare_thresholds(table: pd.DataFrame, cluster: pd.Series, seed: int) -> di
     def gain(weight: np.ndarray) -> float:
         scores = []
         for per_language in (True, False):
-            thresholds = cross_fitted_thresholds(table, part, weight, per_language)
+            thresholds = cross_fitted_thresholds(table, part, weight, per_language, fit_threshold)
             scores.append(weighted_f1(label, (probability >= thresholds).astype(float), weight))
         return scores[0] - scores[1]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from utils.core.files import write_json
 from utils.evaluation.metrics import log_odds, sigmoid
 from utils.evaluation.stack import fit_stack
-from utils.evaluation.thresholds import best_threshold
+from utils.evaluation.thresholds import fit_threshold
 
 Array = NDArray[np.float64]
 Members = dict[str, pd.DataFrame]  # recipe -> its table
@@ -117,7 +117,7 @@ def fit_decision(members: Members, cluster: pd.Series) -> Decision:
     weights = {name: weight / total for name, weight in stack.weights.items()}
     intervals = {name: (low / total, high / total) for name, (low, high) in stack.intervals.items()}
     decision = Decision(weights, intervals, (total, stack.intercept), 0.5)
-    threshold, _ = best_threshold(table["label"], decision.probability(values))
+    threshold, _ = fit_threshold(table["label"], decision.probability(values))
     return Decision(weights, intervals, decision.calibration, threshold)
 
 

@@ -13,10 +13,12 @@ from utils.data.groups import query_groups
 from utils.data.tables import read_table
 from utils.evaluation import decide, leaderboard
 from utils.evaluation.decide import SEEN, UNSEEN, Ensemble
+from utils.evaluation.thresholds import best_threshold, fit_threshold
 
 Tables = dict[str, pd.DataFrame]  # split -> table
 Members = dict[str, Tables]  # recipe -> its tables
 BASELINE_NAMES = ("tfidf", "overlap", "wordpairs", "zeroshot")
+ENSEMBLE = "ensemble"  # its name among the recipes
 SPLITS = ("oof", "held-out", "dev", "test")  # held-out: languages that a network of the member never saw
 
 
@@ -141,21 +143,24 @@ class _Scorer:
 
     task: str
     clusters: dict[str, pd.Series]
-    train_languages: set[str]
     solution: Tables
     seed: int
 
-    def score(self, name: str, split: str, table: pd.DataFrame) -> pd.DataFrame:
-        """One recipe's rows of one split, `prediction` and `threshold` given; an empty table where there are no labels."""
+    def score(self, name: str, split: str, table: pd.DataFrame, trained_on: set[str]) -> pd.DataFrame:
+        """One recipe's rows of one split, `prediction` and `threshold` given; an empty table where there are no labels.
+
+        `trained_on` holds the languages of the recipe's training rows.
+        """
         rows = with_labels(table, self.solution.get(split))
         if rows is None or rows.empty:
             return pd.DataFrame()
         if "query_group" not in rows:
             rows = rows.assign(query_group=rows["id"].map(self.clusters["train" if split == "oof" else split]))
-        scores = leaderboard.by_language(rows, self.train_languages, self.seed)
+        rule = fit_threshold if name == ENSEMBLE else best_threshold
+        scores = leaderboard.by_language(rows, trained_on, self.seed, rule)
         if split == "estimate":
             scores = scores[scores["language"].isin(leaderboard.POOLED)]
-        masks = {row.language: _mask(rows, row.language, self.train_languages) for row in scores.itertuples()}
+        masks = {row.language: _mask(rows, row.language, trained_on) for row in scores.itertuples()}
         scores["threshold"] = [rows.loc[masks[language], "threshold"].mean() for language in scores["language"]]
         for place, (column, value) in enumerate({"recipe": name, "task": self.task, "split": split}.items()):
             scores.insert(place, column, value)
@@ -180,17 +185,17 @@ def score_everything(
     table of a candidate is missing.
     """
     train = read_table(run.clean_table("train", task)).merge(read_table(run.fold_table(task)), on="id")
-    scorer = _Scorer(task, clusters, set(train["language"]), solution, seed)
-    parts = [scorer.score("ensemble", "oof", honest[SEEN])]
-    parts.append(scorer.score("ensemble", "estimate", estimate(honest, answers["test"], clusters["train"])))
-    parts += [scorer.score("ensemble", split, table) for split, table in answers.items()]
+    scorer, languages = _Scorer(task, clusters, solution, seed), set(train["language"])
+    answered = {"oof": honest[SEEN], "estimate": estimate(honest, answers["test"], clusters["train"]), **answers}
+    parts = [scorer.score(ENSEMBLE, split, table, languages) for split, table in answered.items()]
     board = pd.read_csv(run.bakeoff / "leaderboard.csv")
     for name in board.loc[board["task"] == task, "recipe"]:
         folder = run.bakeoff / task / name
         oof = leaderboard.read_oof(folder, train, seed)
+        own = leaderboard.training_languages(folder, oof, train)
         threshold = board.loc[(board["task"] == task) & (board["recipe"] == name), "threshold"].iloc[0]
-        parts.append(scorer.score(name, "oof", oof))
+        parts.append(scorer.score(name, "oof", oof, own))
         table = read_table(folder / "test.parquet")
         prediction = (table["probability"] >= threshold).astype(int)
-        parts.append(scorer.score(name, "test", table.assign(prediction=prediction, threshold=threshold)))
+        parts.append(scorer.score(name, "test", table.assign(prediction=prediction, threshold=threshold), own))
     return pd.concat([part for part in parts if len(part)], ignore_index=True)

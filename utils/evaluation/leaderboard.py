@@ -20,7 +20,7 @@ from utils.evaluation.intervals import (
     weighted_f1,
 )
 from utils.evaluation.metrics import auc, constant_f1, f1
-from utils.evaluation.thresholds import best_threshold, cross_fit, cross_fitted_thresholds
+from utils.evaluation.thresholds import Rule, best_threshold, cross_fit, cross_fitted_thresholds
 
 POOLED = ("all", "seen", "unseen")
 
@@ -41,11 +41,12 @@ def candidate_row(recipe: Recipe, task: str, train: pd.DataFrame, folder: Path) 
     `train` maps ids to query groups. Raises DataError where the out-of-fold table is missing.
     """
     oof = read_oof(folder, train, recipe.seed)
-    stats = pd.DataFrame([read_fold_facts(folder, fold) for fold in recipe.folds])
+    finished = sorted(set(oof["fold"]))  # one that these rows do not allow was skipped
+    stats = pd.DataFrame([read_fold_facts(folder, int(fold)) for fold in finished])
     threshold, best = best_threshold(oof["label"], oof["probability"])
     low, high = cross_fitted_interval(oof, recipe.seed)
     return {
-        "recipe": recipe.name, "family": recipe.family, "task": task, "scheme": recipe.scheme, "folds": len(recipe.folds),
+        "recipe": recipe.name, "family": recipe.family, "task": task, "scheme": recipe.scheme, "folds": len(finished),
         "rows": stats["train_rows"].iloc[0], "f1": f1(oof["label"], oof["prediction"]), "f1_best": best,
         "f1_sd": float(np.std([f1(rows["label"], rows["prediction"]) for _, rows in oof.groupby("fold")])), "f1_lo": low,
         "f1_hi": high, "auc": auc(oof["label"], oof["probability"]), "threshold": threshold,
@@ -79,11 +80,13 @@ def _row(language: str, seen: bool, rows: pd.DataFrame, interval: tuple[float, f
     }  # fmt: skip
 
 
-def by_language(table: pd.DataFrame, trained_on: set[str], seed: int = 0) -> pd.DataFrame:
+def by_language(
+    table: pd.DataFrame, trained_on: set[str], seed: int = 0, rule: Rule = best_threshold
+) -> pd.DataFrame:
     """F1, its 95 % interval by query group, `f1_best` (in sample, at the best threshold of these rows), AUC and the constant answer's F1.
 
     `table` holds `language, query_group, label, prediction, probability`, and `part` where the thresholds are cross-fitted, which the
-    interval then fits again. `trained_on` holds the languages of the training rows. The first row, `all`, pools every row (its `seen` is
+    interval then fits again by `rule`. `trained_on` holds the languages of the training rows. The first row, `all`, pools every row (its `seen` is
     True if no language is unseen). `seen` and `unseen` pool these languages where both occur. Then follows one row for each language.
     """
     in_training = table["language"].isin(trained_on)
@@ -92,12 +95,14 @@ def by_language(table: pd.DataFrame, trained_on: set[str], seed: int = 0) -> pd.
         masks |= {"seen": (True, in_training), "unseen": (False, ~in_training)}
     for code in ordered(set(table["language"])):
         masks[code] = (code in trained_on, table["language"] == code)
-    intervals = language_intervals(table, [mask.to_numpy() for _, mask in masks.values()], seed)
+    intervals = language_intervals(table, [mask.to_numpy() for _, mask in masks.values()], seed, rule)
     pairs = zip(masks.items(), intervals, strict=True)
     return pd.DataFrame([_row(name, seen, table[mask], interval) for (name, (seen, mask)), interval in pairs])
 
 
-def language_intervals(table: pd.DataFrame, masks: list[np.ndarray], seed: int) -> list[tuple[float, float]]:
+def language_intervals(
+    table: pd.DataFrame, masks: list[np.ndarray], seed: int, rule: Rule = best_threshold
+) -> list[tuple[float, float]]:
     """The F1 interval of each mask's rows; thresholds are fitted on all rows again in each repeat where the table has a `part`."""
     label, prediction = table["label"], table["prediction"]
     if "part" not in table:
@@ -106,15 +111,23 @@ def language_intervals(table: pd.DataFrame, masks: list[np.ndarray], seed: int) 
     fixed = table["weight"].to_numpy() if "weight" in table else np.ones(len(table))
     kind = table["kind"].to_numpy() if "kind" in table else np.zeros(len(table), dtype=int)
     part = pd.factorize(pd.Series(table["part"].to_numpy()).astype(str) + "/" + pd.Series(kind).astype(str))[0]
+    differ = table.groupby([kind, part])["threshold"].nunique() > 1  # within a part, thresholds per language alone differ
+    per_language = set(differ[differ].index.get_level_values(0))
     values = []
     for drawn in draw_weights(table["query_group"], choose_repeats(len(table)), seed):
         thresholds = np.empty(len(table))
         for one in np.unique(kind):  # rows of a kind, such as unseen languages, have thresholds of their own
             rows = kind == one
-            thresholds[rows] = cross_fitted_thresholds(table[rows], part[rows], drawn[rows])
+            thresholds[rows] = cross_fitted_thresholds(table[rows], part[rows], drawn[rows], one in per_language, rule)
         answers, weight = (probability >= thresholds).astype(float), drawn * fixed
         values.append([weighted_f1(truth[mask], answers[mask], weight[mask]) for mask in masks])
     return [quantiles(column) for column in np.array(values).T]
+
+
+def training_languages(folder: Path, oof: pd.DataFrame, train: pd.DataFrame) -> set[str]:
+    """The languages that a recipe was trained on: those of `train` without what a `leave-language` recipe validates on."""
+    held_out = read_facts(folder / "recipe.json").get("scheme") == "leave-language"
+    return set(train["language"]) - (set(oof["language"]) if held_out else set())
 
 
 def evaluate(folder: Path, train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -124,9 +137,7 @@ def evaluate(folder: Path, train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     never saw. Raises DataError where the out-of-fold table is missing.
     """
     rows = read_oof(folder, train, seed)
-    held_out = read_facts(folder / "recipe.json").get("scheme") == "leave-language"
-    trained_on = set(train["language"]) - (set(rows["language"]) if held_out else set())
-    return by_language(rows, trained_on, seed)
+    return by_language(rows, training_languages(folder, rows, train), seed)
 
 
 def evaluate_all(
@@ -174,9 +185,9 @@ def headline(scores: pd.DataFrame, task: str) -> tuple[str, pd.DataFrame]:
     rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
     split = scored_split(rows)
     estimated = (split == "oof") & (rows["recipe"] == "ensemble") & (rows["split"] == "estimate").any()
+    total = rows.loc[(rows["recipe"] == "ensemble") & (rows["split"] == split), "rows"].max()
     wanted = np.where(estimated, "estimate", split)
     rows = rows[rows["split"] == wanted]
-    total = rows.loc[rows["recipe"] == "ensemble", "rows"].max()
     note = ["" if count >= total or np.isnan(total) else f"on {count:,} of the rows" for count in rows["rows"]]
     note = ["weighted as the test's languages" if kind == "estimate" else text for text, kind in zip(note, rows["split"], strict=True)]
     rows = rows.assign(note=note, part=[text.startswith("on ") for text in note])

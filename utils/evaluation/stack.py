@@ -38,8 +38,8 @@ def fit_stack(members: dict[str, Array], label: ArrayLike, cluster: ArrayLike) -
     not positive), it passes as it is.
     """
     label = np.asarray(label)
-    names = [name for name, values in members.items() if np.ptp(values) > 0] or list(members)[:1]
-    if len(np.unique(label)) < 2:
+    names = [name for name, values in members.items() if len(np.unique(values)) > 1] or list(members)[:1]
+    if len(np.unique(label)) < 2:  # or no rows at all
         return Stack({names[0]: 1.0}, {names[0]: (np.nan, np.nan)}, 0.0)
     left_out: dict[str, tuple[float, float]] = {}
     while True:

@@ -26,7 +26,6 @@ LAPTOP = Profile(
     finals=(
         Final("e5-small", 0, (0,)),
         Final("gemma-3-270m", 2500, (0,), tasks=("QC",)),
-        Final("gemma-3-270m", 800, (0,), tasks=("QI",)),
     ),
     finalists=2,
     rows_by_task=(("QI", 300),),  # titles hardly repeat: a row costs a decoder several times as much as in QC
