@@ -1,174 +1,235 @@
-"""Ensemble weights, calibration and thresholds against hand calculations; joins go by id, never by position."""
+"""The ensemble's answers: joined by id, decided by language, calibrated for the mean of several folds, and the same from its file."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
+from utils.data.predictions import average_folds
 from utils.evaluation import decide
-from utils.evaluation.metrics import best_threshold
+from utils.evaluation.decide import Decision, Ensemble
+from utils.evaluation.metrics import log_odds, sigmoid
+from utils.evaluation.thresholds import best_threshold
 
-IDENTITY = (1.0, 0.0)  # a calibration that changes nothing
+PLAIN = Decision({"a": 1.0}, {"a": (0.5, 1.5)}, (1.0, 0.0), 0.5)
 QUERIES = pd.Series([f"q{number // 3}" for number in range(900)], index=np.arange(900) * 7)
 
 
-def table(label: list[int], probability: list[float], language: str = "en") -> pd.DataFrame:
-    """A table of one language whose ids are 1, 2, ..."""
-    ids = np.arange(1, len(label) + 1)
-    return pd.DataFrame({"id": ids, "language": language, "label": label, "probability": probability})
-
-
-def member(noise: float, seed: int, rows: int = 900, shuffle: bool = False) -> pd.DataFrame:
-    """A member whose probabilities follow the labels, the less the more noise."""
+def member(noise: float, seed: int, rows: int = 900) -> pd.DataFrame:
+    """A member whose probabilities follow the labels, the less the more noise; ids are far from positions."""
     label = np.random.default_rng(0).integers(0, 2, rows)
-    rng = np.random.default_rng(seed)
-    probability = 1 / (1 + np.exp(-(label * 2 - 1 + rng.normal(0, noise, rows))))
-    content = {"id": np.arange(rows) * 7, "language": np.array(["en", "ja", "es"])[np.arange(rows) % 3], "label": label}
-    content = pd.DataFrame(content).assign(probability=probability, fold=0)
-    return content.sample(frac=1.0, random_state=seed, ignore_index=True) if shuffle else content
+    odds = label * 2 - 1 + np.random.default_rng(seed).normal(0, noise, rows)
+    language = np.array(["en", "ja", "es"])[np.arange(rows) % 3]
+    return pd.DataFrame({"id": np.arange(rows) * 7, "language": language, "label": label, "probability": sigmoid(odds), "fold": 0})
 
 
-def shifted_member() -> tuple[pd.DataFrame, pd.Series]:
-    """A member that is too low in Japanese only, on 9,000 rows, and its queries."""
-    rows = member(1.0, 1, rows=9000)
-    low = np.where(rows["language"] == "ja", rows["probability"] / 6, rows["probability"])
-    queries = pd.Series([f"q{number // 3}" for number in range(9000)], index=np.arange(9000) * 7)
-    return rows.assign(probability=low), queries
+# -- joining ---------------------------------------------------------------------------------------------------------
 
 
-# -- weights and combination -----------------------------------------------------------------------------------------
+@given(st.randoms(use_true_random=False))
+def test_members_are_joined_by_id_whatever_the_order(random: object) -> None:
+    left = pd.DataFrame({"id": [30, 10, 20, 50], "language": ["en", "ja", "es", "en"], "probability": [0.4, 0.8, 0.1, 0.5]})
+    right = pd.DataFrame({"id": [10, 40, 30, 50], "language": ["ja", "fr", "en", "en"], "probability": [0.2, 0.9, 0.6, 0.7]})
+    order = list(range(4))
+    random.shuffle(order)
+    table, values = decide.align({"left": left, "right": right.iloc[order]})
+    assert table[["id", "language"]].to_numpy().tolist() == [[30, "en"], [10, "ja"], [50, "en"]]  # the first member's order
+    assert table.index.tolist() == [0, 1, 2]
+    assert values["left"] == pytest.approx(log_odds([0.4, 0.8, 0.5])) and values["right"] == pytest.approx(log_odds([0.6, 0.2, 0.7]))
 
 
-def test_weights_follow_the_gain_over_the_constant_answer() -> None:
-    label = [1, 1, 0, 0]  # the constant answer's F1 is 2/3
-    members = {
-        "perfect": table(label, [0.9, 0.8, 0.2, 0.1]),  # F1 1, gain 1/3
-        "fair": table(label, [0.9, 0.3, 0.5, 0.1]),  # F1 4/5 at 0.3, gain 2/15
-        "flat": table(label, [0.5] * 4),  # gain 0
-    }
-    weights = decide.member_weights(members)
-    assert weights == {"perfect": pytest.approx(5 / 7), "fair": pytest.approx(2 / 7), "flat": 0.0}
+@pytest.mark.parametrize("lost", [float("nan"), None])
+def test_a_member_that_answers_with_no_number_is_named(lost: float | None) -> None:
+    good = pd.DataFrame({"id": [1, 2], "language": "en", "probability": [0.5, 0.5]})
+    broken = good.assign(probability=[0.5, lost])
+    with pytest.raises(ValueError, match="e5: 1 probabilities are not numbers; remove its folder in 06_final"):
+        decide.align({"a": good, "e5": broken})
 
 
-def test_weights_are_equal_where_no_member_beats_the_constant_answer() -> None:
-    flat = table([1, 0], [0.5, 0.5])
-    assert decide.member_weights({"a": flat, "b": flat}) == {"a": 0.5, "b": 0.5}
-
-
-def test_members_are_joined_by_id_over_the_ids_that_all_have() -> None:
-    left = pd.DataFrame({"id": [30, 10, 20], "language": ["en", "ja", "es"], "probability": [0.4, 0.8, 0.1]})
-    right = pd.DataFrame({"id": [10, 40, 30], "language": ["ja", "fr", "en"], "probability": [0.2, 0.9, 0.6]})
-    weights = {"left": 0.25, "right": 0.75}
-    combined = decide.combine({"left": left, "right": right}, weights, {"left": IDENTITY, "right": IDENTITY})
-    assert combined[["id", "language"]].to_numpy().tolist() == [[30, "en"], [10, "ja"]]  # the first member's order
-    assert combined["probability"].tolist() == pytest.approx([0.25 * 0.4 + 0.75 * 0.6, 0.25 * 0.8 + 0.75 * 0.2])
-    assert combined.index.tolist() == [0, 1]
-
-
-def test_members_are_calibrated_before_they_are_averaged() -> None:
-    rows = table([1, 0], [0.8, 0.5])
-    combined = decide.combine({"a": rows, "b": rows}, {"a": 0.5, "b": 0.5}, {"a": (2.0, 0.0), "b": IDENTITY})
-    assert combined["probability"].tolist() == pytest.approx([(16 / 17 + 0.8) / 2, 0.5])  # odds 4 squared are 16
-
-
-# -- thresholds ------------------------------------------------------------------------------------------------------
-
-
-def test_language_thresholds_are_shrunk_by_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    english = table([1, 1, 0, 0], [0.9, 0.7, 0.5, 0.1])  # the best threshold is 0.6
-    one_class = table([1, 1], [0.9, 0.2], "ja")
-    rows = pd.concat([english, one_class], ignore_index=True)
-    assert decide.shrunk_thresholds(rows, 0.2) == {"en": pytest.approx((4 * 0.6 + 2000 * 0.2) / 2004)}
-    monkeypatch.setattr(decide, "PULL", 4)
-    assert decide.shrunk_thresholds(rows, 0.2) == {"en": pytest.approx(0.4)}
-
-
-def test_a_language_without_a_threshold_takes_the_tasks() -> None:
-    rows = pd.DataFrame({"language": ["en", "en", "ja", "pl", "pl"], "probability": [0.4, 0.39, 0.59, 0.6, 0.59]})
-    assert decide.decide(rows, 0.6, {"en": 0.4, "ja": 0.5}).tolist() == [1, 0, 1, 1, 0]
-    assert decide.decide(rows, 0.6, {}).tolist() == [0, 0, 0, 1, 0]
-
-
-def test_cross_check_scores_each_half_with_the_other_halfs_threshold() -> None:
-    rows = table([1, 0, 1, 0], [0.9, 0.7, 0.5, 0.3])
-    queries = pd.Series(["a", "a", "b", "b"])
-    # The threshold of `a` is 0.8, of `b` 0.4. Exchanged, they accept both rows of `a` and none of `b`: F1 1/2.
-    # Fitted on all rows the threshold 0.4 would have an F1 of 4/5.
-    assert decide.cross_check(rows, queries, seed=0)["one threshold"] == pytest.approx(0.5)
-
-
-def test_cross_check_compares_both_kinds_of_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decide, "PULL", 0)
-    query = {"language": ["en", "en", "ja", "ja"], "label": [1, 0, 1, 0], "probability": [0.8, 0.6, 0.4, 0.2]}
-    rows = pd.concat([pd.DataFrame(query)] * 10, ignore_index=True)
-    queries = pd.Series(np.repeat([f"q{number}" for number in range(10)], 4))
-    scores = decide.cross_check(rows, queries, seed=3)
-    # One threshold: at best 0.4, which accepts one wrong row in three. A threshold for each language separates all rows.
-    assert scores == {"one threshold": pytest.approx(0.8), "per language": pytest.approx(1.0)}
-
-
-# -- the whole ensemble ----------------------------------------------------------------------------------------------
-
-
-def test_the_better_member_weighs_more_and_a_useless_one_nothing() -> None:
-    members = {"good": member(0.8, 1), "fair": member(2.5, 2), "none": member(1, 3).assign(probability=0.5)}
-    weights = decide.fit_ensemble(members, QUERIES, seed=1).weights
-    assert weights["good"] > weights["fair"] > weights["none"] == 0 and sum(weights.values()) == pytest.approx(1)
-
-
-def test_an_ensemble_beats_its_members_and_does_not_depend_on_the_order_of_rows() -> None:
+def test_the_ensemble_does_not_depend_on_the_order_of_rows() -> None:
     members = {"a": member(1.5, 1), "b": member(1.5, 2)}
-    shuffled = {"a": members["a"], "b": member(1.5, 2, shuffle=True)}
-    ensemble, other = (decide.fit_ensemble(tables, QUERIES, seed=1) for tables in (members, shuffled))
-    assert other.threshold == pytest.approx(ensemble.threshold)
-    combined, again = decide.answer(members, ensemble), decide.answer(shuffled, other)
-    assert again["probability"].to_numpy() == pytest.approx(combined["probability"].to_numpy())
+    shuffled = {"a": members["a"], "b": members["b"].sample(frac=1.0, random_state=3)}
+    one, other = (decide.fit_decision(tables, QUERIES) for tables in (members, shuffled))
+    assert other == one
+
+
+# -- fitting ---------------------------------------------------------------------------------------------------------
+
+
+def test_weights_sum_to_one_and_the_better_member_weighs_more() -> None:
+    members = {"good": member(0.8, 1), "fair": member(2.5, 2), "none": member(1, 3).assign(probability=0.5)}
+    decision = decide.fit_decision(members, QUERIES)
+    assert set(decision.weights) == {"good", "fair"} and sum(decision.weights.values()) == pytest.approx(1)
+    assert decision.weights["good"] > decision.weights["fair"] > 0
+    for name, weight in decision.weights.items():
+        assert sum(decision.intervals[name]) / 2 == pytest.approx(weight)
+
+
+def test_an_ensemble_beats_its_members_at_the_best_threshold_of_its_own_probabilities() -> None:
+    members = {"a": member(1.5, 1), "b": member(1.5, 2)}
+    decision = decide.fit_decision(members, QUERIES)
+    table, values = decide.align(members)
+    threshold, score = best_threshold(table["label"], decision.probability(values))
     singles = [best_threshold(rows["label"], rows["probability"])[1] for rows in members.values()]
-    threshold, score = best_threshold(combined["label"], combined["probability"])
-    assert threshold == ensemble.threshold and score > max(singles)
+    assert threshold == decision.threshold and score > max(singles)
 
 
-def test_language_thresholds_are_used_only_if_they_gain() -> None:
-    assert decide.fit_ensemble({"a": member(1.5, 1)}, QUERIES, seed=1).language_thresholds == {}
-    rows, queries = shifted_member()
-    ensemble = decide.fit_ensemble({"a": rows}, queries, seed=1)
-    assert ensemble.checked_f1["per language"] >= ensemble.checked_f1["one threshold"] + decide.GAIN
-    combined = decide.combine({"a": rows}, ensemble.weights, ensemble.calibration)
-    assert ensemble.language_thresholds == decide.shrunk_thresholds(combined, ensemble.threshold)
-    assert set(ensemble.language_thresholds) == {"en", "es", "ja"}
-    assert ensemble.language_thresholds["ja"] < ensemble.threshold < ensemble.language_thresholds["en"]
+def test_probabilities_are_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.05, 0.95, 6000)
+    rows = pd.DataFrame({"id": range(6000), "language": "en", "label": (rng.random(6000) < truth).astype(int)})
+    overconfident = rows.assign(probability=sigmoid(3 * log_odds(truth) + 1))
+    decision = decide.fit_decision({"a": overconfident}, pd.Series(range(6000)))
+    repaired = decision.probability({"a": log_odds(overconfident["probability"])})
+    assert np.abs(repaired - truth).mean() < 0.02 < 0.1 < np.abs(overconfident["probability"] - truth).mean()
 
 
-def test_the_gain_that_language_thresholds_need_is_the_constant(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, queries = shifted_member()
-    monkeypatch.setattr(decide, "GAIN", 1.0)
-    assert decide.fit_ensemble({"a": rows}, queries, seed=1).language_thresholds == {}
+def test_a_decision_is_the_calibrated_mean_of_log_odds() -> None:
+    decision = Decision({"a": 0.25, "b": 0.75}, {}, (2.0, -0.5), 0.5)
+    values = {"a": np.array([1.0, -2.0]), "b": np.array([3.0, 0.0]), "unread": np.array([np.nan, np.nan])}
+    assert decision.probability(values).tolist() == pytest.approx([1 / (1 + np.exp(-4.5)), 1 / (1 + np.exp(1.5))])
 
 
-def test_an_answer_is_the_weighted_mean_at_the_languages_threshold() -> None:
-    left = pd.DataFrame({"id": [1, 2, 3], "language": ["en", "ja", "pl"], "probability": [0.9, 0.5, 0.5]})
-    right = left.iloc[::-1].assign(probability=[0.3, 0.5, 0.1])
-    weights, calibration = {"left": 0.5, "right": 0.5}, {"left": IDENTITY, "right": IDENTITY}
-    ensemble = decide.Ensemble(weights, calibration, 0.45, {"en": 0.55, "ja": 0.5}, {})
-    answers = decide.answer({"left": left, "right": right}, ensemble)
-    assert answers["id"].tolist() == [1, 2, 3]
-    assert answers["probability"].tolist() == pytest.approx([0.5, 0.5, 0.4])
-    assert answers["prediction"].tolist() == [0, 1, 0]
+# -- one label, one member -------------------------------------------------------------------------------------------
+
+
+def test_rows_of_one_label_are_answered_as_the_first_member_does() -> None:
+    decision = decide.fit_decision({"a": member(1, 1).assign(label=1), "b": member(1, 2).assign(label=1)}, QUERIES)
+    assert decision.weights == {"a": 1.0} and decision.calibration == (1.0, 0.0) and 0 <= decision.threshold < 0.5
+
+
+# -- seen and unseen languages ---------------------------------------------------------------------------------------
+
+
+def test_languages_take_their_own_decision_and_threshold() -> None:
+    decisions = {"seen": PLAIN, "unseen": Decision({"b": 1.0}, {}, (2.0, 0.0), 0.6)}
+    ensemble = Ensemble(("en", "ja"), decisions, {"ja": 0.3})
+    left = pd.DataFrame({"id": [1, 2, 3, 4], "language": ["en", "pl", "ja", "pl"], "probability": [0.5, 0.9, 0.3, 0.1]})
+    right = pd.DataFrame({"id": [4, 3, 2, 1], "language": ["pl", "ja", "pl", "en"], "probability": [0.6, 0.9, 0.5, 0.1]})
+    table = decide.answer({"a": left, "b": right}, ensemble)
+    # English and Japanese by `a`; Polish by `b`, whose odds of 1.5 are squared.
+    assert table["probability"].tolist() == pytest.approx([0.5, 0.5, 0.3, 2.25 / 3.25])
+    assert table["threshold"].tolist() == [0.5, 0.6, 0.3, 0.6] and table["prediction"].tolist() == [1, 0, 1, 1]
+    assert table["id"].tolist() == [1, 2, 3, 4]
+
+
+def test_thresholds_go_with_their_rows_whatever_the_index() -> None:
+    rows = pd.DataFrame({"language": ["pl", "en", "ja"], "probability": [0.55, 0.55, 0.2]}, index=[7, 3, 9])
+    ensemble = Ensemble(("en", "ja"), {"seen": PLAIN, "unseen": Decision({"a": 1.0}, {}, (1.0, 0.0), 0.6)}, {"ja": 0.2})
+    table = decide.decide(rows, ensemble)
+    assert table["threshold"].tolist() == [0.6, 0.5, 0.2] and table["prediction"].tolist() == [0, 1, 1]
+    assert table.index.tolist() == [7, 3, 9]
+
+
+# -- the mean of several folds ---------------------------------------------------------------------------------------
+
+
+def simulate_folds(noise: float, count: int = 5, rows: int = 8000) -> tuple[pd.DataFrame, list[pd.DataFrame], pd.Series]:
+    """Out-of-fold rows that one network each answers, the test answers of `count` networks, and the test labels.
+
+    A network's log-odds are the true ones plus noise of its own.
+    """
+    rng = np.random.default_rng(1)
+
+    def answers(truth: np.ndarray) -> pd.DataFrame:
+        odds = truth + noise * rng.normal(size=rows)
+        return pd.DataFrame({"id": range(rows), "language": "en", "probability": sigmoid(odds), "fold": 0})
+
+    seen, asked = (rng.normal(size=rows) for _ in range(2))
+    labels = [(rng.random(rows) < sigmoid(truth)).astype(int) for truth in (seen, asked)]
+    return answers(seen).assign(label=labels[0]), [answers(asked) for _ in range(count)], pd.Series(labels[1])
+
+
+def calibration_slope(label: pd.Series, probability: pd.Series) -> float:
+    """1 where probabilities are calibrated, above 1 where they are not decided enough."""
+    return float(LogisticRegression(C=1e6).fit(log_odds(probability)[:, None], label).coef_[0, 0])
+
+
+def test_the_mean_of_folds_is_calibrated_with_its_spread_and_not_without() -> None:
+    oof, networks, label = simulate_folds(noise=1.0)
+    mean = average_folds(networks)
+    decision = decide.fit_decision({"a": oof}, pd.Series(range(len(oof))))
+    ensemble = Ensemble(("en",), {"seen": decision, "unseen": decision})
+    spread = {"a": decide.measure_spread(networks, mean), "unused": (0.0, 9.0)}
+    with_it = decide.answer({"a": mean}, decide.with_spread(ensemble, spread))
+    without = decide.answer({"a": mean}, ensemble)
+    assert decide.with_spread(ensemble, spread).spread == {"a": spread["a"]}
+    assert calibration_slope(label, with_it["probability"]) == pytest.approx(1.0, abs=0.15)
+    assert calibration_slope(label, without["probability"]) > 1.4
+    assert with_it["probability"].mean() == pytest.approx(label.mean(), abs=0.03)
+    single = decide.answer({"a": networks[0]}, ensemble)
+    assert calibration_slope(label, single["probability"]) == pytest.approx(1.0, abs=0.15)
+
+
+def test_folds_that_differ_more_need_more_spread_and_folds_that_agree_none() -> None:
+    factors = []
+    for noise in (0.3, 1.0, 1.5):
+        _, networks, _ = simulate_folds(noise, rows=4000)
+        centre, factor = decide.measure_spread(networks, average_folds(networks))
+        factors.append(factor)
+    assert factors == sorted(factors) and factors[0] == pytest.approx((1 + 0.09) / (1 + 0.09 / 5), rel=0.05)  # variances 1 and .09
+    assert centre == pytest.approx(log_odds(average_folds(networks)["probability"]).mean())
+    same = [networks[0]] * 3
+    assert decide.measure_spread(same, average_folds(same))[1] == pytest.approx(1.0)
+    assert decide.measure_spread(networks[:1], networks[0]) == (0.0, 1.0)
+    constant = [network.assign(probability=0.7) for network in networks]
+    assert decide.measure_spread(constant, average_folds(constant)) == (0.0, 1.0)
+
+
+def test_a_spread_stretches_log_odds_about_their_centre() -> None:
+    values = {"a": np.array([1.0, 3.0]), "b": np.array([1.0, 3.0])}
+    wide = decide.widen(values, {"a": (2.0, 1.5)})
+    assert wide["a"].tolist() == [0.5, 3.5] and wide["b"].tolist() == [1.0, 3.0]
+
+
+# -- the file --------------------------------------------------------------------------------------------------------
 
 
 def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> None:
-    rows, queries = shifted_member()
-    ensembles = {"QC": decide.fit_ensemble({"a": member(1.5, 1), "b": member(2, 2)}, QUERIES, seed=1)}
-    ensembles["QI"] = decide.fit_ensemble({"a": rows}, queries, seed=1)
+    members = {"a": member(1.5, 1), "b": member(2, 2), "c": member(30, 3)}
+    fitted = {"seen": decide.fit_decision(members, QUERIES), "unseen": decide.fit_decision({"b": members["b"]}, QUERIES)}
+    full = Ensemble(
+        ("en", "ja"), fitted, {"ja": 0.4}, {"a": (0.25, 1.5)}, {"thresholds per language": {"difference": 0.1, "lo": 0.0, "hi": 0.2}}
+    )
+    ensembles = {"QC": full, "QI": Ensemble(("en",), {"seen": PLAIN, "unseen": PLAIN})}
     decide.save_ensembles(ensembles, "glossary", tmp_path / "ensemble.json")
     for task, ensemble in ensembles.items():
         assert decide.load_ensemble(tmp_path / "ensemble.json", task) == (ensemble, "glossary")
+    again, _ = decide.load_ensemble(tmp_path / "ensemble.json", "QC")
+    for split in (members, {name: table.assign(language="pl") for name, table in members.items()}):
+        assert decide.answer(split, again).equals(decide.answer(split, full))
     with pytest.raises(KeyError):
         decide.load_ensemble(tmp_path / "ensemble.json", "QX")
 
 
-def test_a_member_that_answers_with_no_number_is_named() -> None:
-    broken = table([1, 0], [0.5, float("nan")])
-    with pytest.raises(ValueError, match="e5: 1 probabilities are not numbers"):
-        decide.combine({"e5": broken}, {"e5": 1.0}, {"e5": (1.0, 0.0)})
+def test_the_file_has_the_parts_that_others_read(tmp_path: Path) -> None:
+    decide.save_ensembles({"QC": Ensemble(("en",), {"seen": PLAIN, "unseen": PLAIN})}, "none", tmp_path / "ensemble.json")
+    content = json.loads((tmp_path / "ensemble.json").read_text("utf-8"))["QC"]
+    assert content["members"] == ["a"] and content["weights"] == {"seen": {"a": 1.0}, "unseen": {"a": 1.0}}
+    assert content["calibration"]["seen"] == [1.0, 0.0] and content["thresholds"] == {"seen": 0.5, "unseen": 0.5}
+    assert content["intervals"]["seen"] == {"a": [0.5, 1.5]} and content["languages"] == ["en"] and content["translation"] == "none"
+
+
+def test_a_decision_without_intervals_is_strict_json(tmp_path: Path) -> None:
+    """One label gives no interval: no reader but Python's takes `NaN`."""
+    decision = decide.fit_decision({"a": member(1, 1).assign(label=1)}, QUERIES)
+    ensemble = Ensemble(("en",), {"seen": decision, "unseen": decision}, choices={"x": {"lo": float("nan")}})
+    decide.save_ensembles({"QC": ensemble}, "none", tmp_path / "ensemble.json")
+
+    def refuse(text: str) -> None:
+        raise AssertionError(f"{text} is no JSON")
+
+    json.loads((tmp_path / "ensemble.json").read_text("utf-8"), parse_constant=refuse)
+    again, _ = decide.load_ensemble(tmp_path / "ensemble.json", "QC")
+    assert again.decisions["seen"].weights == {"a": 1.0} and again.decisions["seen"].threshold == decision.threshold
+    assert np.isnan(again.decisions["seen"].intervals["a"]).all()
+
+
+def test_the_members_are_those_with_a_weight_in_a_decision() -> None:
+    other = Decision({"b": 0.5, "a": 0.5}, {"c": (-1.0, 0.1)}, (1.0, 0.0), 0.5)
+    assert Ensemble(("en",), {"seen": PLAIN, "unseen": other}).members == ("a", "b")

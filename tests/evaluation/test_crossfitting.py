@@ -1,0 +1,139 @@
+"""No row is answered by what was fitted on its own query; a choice is made where its gain is sure, and only there."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from utils.evaluation import crossfitting, decide, thresholds
+from utils.evaluation.crossfitting import cross_fit_decision, fit_ensemble
+from utils.evaluation.decide import Members
+from utils.evaluation.metrics import sigmoid
+from utils.evaluation.thresholds import best_threshold, shrunk_thresholds, split_queries
+
+LANGUAGES = ("en", "es", "ja")
+ROWS = 900
+CLUSTER = pd.Series([f"q{number // 3}" for number in range(ROWS)], index=np.arange(ROWS) * 7)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few repeats, and thresholds of languages that follow some hundred rows."""
+    monkeypatch.setattr(crossfitting, "choose_repeats", lambda rows: 80)
+    monkeypatch.setattr(thresholds, "PULL", 30)
+
+
+def make_members(shift: float = 0.0, seed: int = 0, names: str = "ab") -> Members:
+    """Members of equal noise; Japanese log-odds lie `shift` too low, in all of them."""
+    rng = np.random.default_rng(seed)
+    label, language = rng.integers(0, 2, ROWS), np.array(LANGUAGES)[np.arange(ROWS) // 3 % 3]
+    members = {}
+    for name in names:
+        odds = label * 2.4 - 1.2 + rng.normal(size=ROWS) - shift * (language == "ja")
+        content = {"id": CLUSTER.index, "language": language, "label": label, "probability": sigmoid(odds), "fold": 0}
+        members[name] = pd.DataFrame(content).sample(frac=1.0, random_state=len(members))  # each in an order of its own
+    return members
+
+
+def flip(members: Members, ids: set[int]) -> Members:
+    """The members with the labels of some rows turned over."""
+    return {name: table.assign(label=np.where(table["id"].isin(ids), 1 - table["label"], table["label"])) for name, table in members.items()}
+
+
+@pytest.mark.parametrize("per_language", [False, True])
+def test_nothing_is_fitted_on_the_rows_that_it_answers(per_language: bool) -> None:
+    members = make_members(shift=2.0)
+    before = cross_fit_decision(members, CLUSTER, 1, per_language)
+    assert before["part"].tolist() == split_queries(before["id"].map(CLUSTER), 1).tolist()
+    columns = ["probability", "threshold"]
+    for number in range(thresholds.PARTS):
+        own = before["part"] == number
+        after = cross_fit_decision(flip(members, set(before.loc[own, "id"])), CLUSTER, 1, per_language)
+        assert after["id"].equals(before["id"])
+        assert after.loc[own, columns].equals(before.loc[own, columns])
+        assert (after.loc[~own, columns] != before.loc[~own, columns]).to_numpy().any()
+
+
+def test_each_part_has_the_decision_of_the_others() -> None:
+    members = make_members(shift=2.0)
+    common, own = (cross_fit_decision(members, CLUSTER, 2, per_language) for per_language in (False, True))
+    table, values = decide.align(members)
+    assert common["id"].tolist() == table["id"].tolist() and common["language"].tolist() == table["language"].tolist()
+    for number in range(thresholds.PARTS):
+        rows = (common["part"] == number).to_numpy()
+        others = {name: member[~member["id"].isin(table["id"][rows])] for name, member in members.items()}
+        decision = decide.fit_decision(others, CLUSTER)
+        assert common["probability"][rows].tolist() == decision.probability({name: odds[rows] for name, odds in values.items()}).tolist()
+        assert (common["threshold"][rows] == decision.threshold).all()
+        rest, odds = decide.align(others)
+        expected = shrunk_thresholds(rest.assign(probability=decision.probability(odds)), decision.threshold)
+        assert own["threshold"][rows].tolist() == table["language"][rows].map(expected).tolist()
+    for answers in (common, own):
+        assert answers["prediction"].tolist() == (answers["probability"] >= answers["threshold"]).astype(int).tolist()
+    assert own["probability"].equals(common["probability"])
+
+
+def test_the_honest_f1_is_below_the_one_in_sample() -> None:
+    """Out of ten members of noise and one label in two, what is fitted looks better on its own rows than on others."""
+    rng = np.random.default_rng(0)
+    members = {name: table.assign(probability=rng.random(ROWS)) for name, table in make_members(names="abcdefghij").items()}
+    table = cross_fit_decision(members, CLUSTER, 0)
+    aligned, values = decide.align(members)
+    decision = decide.fit_decision(members, CLUSTER)
+    _, in_sample = best_threshold(aligned["label"], decision.probability(values))
+    assert f1_score(table["label"], table["prediction"]) < in_sample
+
+
+# -- thresholds per language -----------------------------------------------------------------------------------------
+
+
+def test_thresholds_per_language_are_adopted_where_they_gain() -> None:
+    members = make_members(shift=2.0)
+    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, 1)
+    evidence = ensemble.choices[crossfitting.PER_LANGUAGE]
+    assert 0 < evidence["lo"] <= evidence["difference"] <= evidence["hi"]
+    own = ensemble.language_thresholds
+    assert set(own) == set(LANGUAGES) and own["ja"] < ensemble.decisions["seen"].threshold < min(own["en"], own["es"])
+    assert honest["seen"].equals(cross_fit_decision(members, CLUSTER, 1, per_language=True))
+    table, values = decide.align(members)
+    probability = ensemble.decisions["seen"].probability(values)
+    assert own == shrunk_thresholds(table.assign(probability=probability), ensemble.decisions["seen"].threshold)
+    gain = [f1_score(honest["seen"]["label"], rows["prediction"]) for rows in (honest["seen"], cross_fit_decision(members, CLUSTER, 1))]
+    assert evidence["difference"] == pytest.approx(gain[0] - gain[1], abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_per_language_are_not_adopted_on_noise(seed: int) -> None:
+    members = make_members(seed=seed)
+    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, seed)
+    assert ensemble.language_thresholds == {} and ensemble.choices[crossfitting.PER_LANGUAGE]["lo"] <= 0
+    assert honest["seen"].equals(cross_fit_decision(members, CLUSTER, seed))
+
+
+# -- unseen languages ------------------------------------------------------------------------------------------------
+
+
+def test_unseen_languages_are_decided_by_held_out_rows() -> None:
+    members = make_members()
+    held_out = {name: table[table["language"] == "ja"] for name, table in make_members(shift=3.0, seed=5).items()}
+    ensemble, honest = fit_ensemble(members, held_out, CLUSTER, LANGUAGES, 1)
+    assert ensemble.decisions == {"seen": decide.fit_decision(members, CLUSTER), "unseen": decide.fit_decision(held_out, CLUSTER)}
+    assert ensemble.languages == LANGUAGES and list(honest) == ["seen", "unseen"]
+    assert honest["unseen"].equals(cross_fit_decision(held_out, CLUSTER, 1))
+    assert f1_score(honest["unseen"]["label"], honest["unseen"]["prediction"]) > 0.75  # as good as seen languages, in spite of the shift
+    asked = {name: table.assign(language="pl") for name, table in held_out.items()}
+    assert decide.answer(asked, ensemble)["prediction"].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_without_held_out_rows_unseen_languages_are_decided_as_the_others() -> None:
+    ensemble, honest = fit_ensemble(make_members(), {}, CLUSTER, LANGUAGES, 1)
+    assert ensemble.decisions["unseen"] == ensemble.decisions["seen"] and list(honest) == ["seen"]
+
+
+def test_held_out_rows_of_few_queries_are_answered() -> None:
+    members = make_members()
+    for count in (1, 2, 3):
+        ids = CLUSTER.index[CLUSTER.isin([f"q{number}" for number in range(count)])]
+        held_out = {name: table[table["id"].isin(ids)] for name, table in members.items()}
+        _, honest = fit_ensemble(members, held_out, CLUSTER, LANGUAGES, 1)
+        assert len(honest["unseen"]) == 3 * count and honest["unseen"][["probability", "threshold"]].notna().all(axis=None)
