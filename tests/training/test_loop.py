@@ -211,14 +211,6 @@ def test_many_texts_are_tokenised_once(bases: dict[str, Path], tmp_path: Path, m
         tokens.tokenise([*texts, "new"], tokenizer, tmp_path)
 
 
-def test_truncation_takes_from_the_target_never_from_the_query(bases: dict[str, Path]) -> None:
-    tokenizer = build.load_tokenizer(bases["encoder"])
-    table = pd.DataFrame({"query": ["long query " * 20], "query_en": ["x"], "target": ["title " * 100]})
-    short = tokens.encode(table, "QI", tokenizer, KINDS["cross-encoder"].with_(max_length=20), encoder=True)
-    text = tokenizer.decode(short.rows[0][0])
-    assert text.count("long query") == 20 and text.count("title") < 12 and short.truncated == 1
-
-
 def test_fields_are_never_glued_together(bases: dict[str, Path]) -> None:
     for name, kind in (("encoder", "cross-encoder"), ("decoder", "decoder-lora")):
         tokenizer = build.load_tokenizer(bases[name])

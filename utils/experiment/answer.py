@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from utils import profiles
 from utils.core import paths, settings
@@ -20,8 +22,9 @@ from utils.data.pairs import Pairs, read_pairs
 from utils.data.predictions import average_folds, to_predictions
 from utils.data.tables import read_table, write_table
 from utils.evaluation import decide
+from utils.experiment import pool
 from utils.experiment.fit import answer_baseline
-from utils.experiment.runtime import run_ranks
+from utils.experiment.runtime import count_workers, run_ranks
 from utils.models import build, precision, weights
 from utils.training import ranks
 from utils.training.predict import predict
@@ -30,6 +33,7 @@ from utils.training.tokens import encode
 from utils.translation import backends, cache
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+ROWS_EACH = 1000  # of a process of its own
 ROWS, ANSWERS = "rows.parquet", "answers.parquet"  # of a job: what its processes read, and what they answer
 
 
@@ -56,25 +60,34 @@ def score_member(
 ) -> pd.DataFrame:
     """One member's mean probability over its folds, `id, language, probability, fold`; several processes share the rows."""
     base = weights.resolve(recipe.model, models, offline=True) if recipe.model else None
-    if recipe.kind != "classifier":
-        return average_folds(
-            [
-                to_predictions(
-                    table[["id", "language"]], answer_baseline(recipe, base, folder / f"fold{fold}", table), fold
-                )
-                for fold in recipe.folds
-            ]
-        )
-    tokenizer = build.load_tokenizer(base)
-    rows = encode(table, task, tokenizer, recipe, build.is_encoder(base))
+    score = _score_network if recipe.kind == "classifier" else _score_baseline
     folds = []
     for fold in recipe.folds:
-        network = build.load_scorer(recipe, base, folder / f"fold{fold}")
-        title, pad_id = f"{recipe.name} fold {fold}", tokenizer.pad_token_id
-        with precision.autocast(recipe):
-            probability = predict(network, rows, recipe.score_tokens, pad_id, title, style, share=ranks.world() > 1)
+        probability = score(table, task, recipe, base, folder / f"fold{fold}", style)
         folds.append(to_predictions(table[["id", "language"]], probability, fold))
     return average_folds(folds)
+
+
+def _score_network(
+    table: pd.DataFrame, task: str, recipe: Recipe, base: Path, folder: Path, style: Style
+) -> NDArray[np.float64]:
+    """Probabilities `[rows]` of one fold of a network."""
+    tokenizer = build.load_tokenizer(base)
+    rows = encode(table, task, tokenizer, recipe, build.is_encoder(base))
+    network, title = build.load_scorer(recipe, base, folder), f"{recipe.name} {folder.name}"
+    with precision.autocast(recipe):
+        return predict(network, rows, recipe.score_tokens, tokenizer.pad_token_id, title, style, share=ranks.world() > 1)
+
+
+def _score_baseline(
+    table: pd.DataFrame, task: str, recipe: Recipe, base: Path | None, folder: Path, style: Style
+) -> NDArray[np.float64]:
+    """Probabilities `[rows]` of one fold of a member without a trained network; each process answers an equal part."""
+    probabilities = np.zeros(len(table))
+    part = np.array_split(np.arange(len(table)), ranks.world())[ranks.rank()]
+    if len(part):
+        probabilities[part] = answer_baseline(recipe, base, folder, table.iloc[part])
+    return ranks.all_reduce_sum(torch.from_numpy(probabilities)).numpy()
 
 
 def answer(
@@ -101,7 +114,9 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
         return ""
     _check_numbers(pairs, name)
     table = translate(pairs.table, run, task)
+    topology = share_out(topology, len(table))
     if topology.single:
+        pool.limit_threads()
         return write_lines(pairs, answer(table, run, task, quantisation=quantisation))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -109,6 +124,16 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
         write_json(folder / "job.json", {"kind": "score", "run": run.name, "task": task, "quantisation": quantisation})
         run_ranks(folder / "job.json", topology, "none")
         return write_lines(pairs, read_table(folder / ANSWERS))
+
+
+def share_out(topology: Topology, rows: int) -> Topology:
+    """The topology of so many rows: where none was asked for and there is no GPU, one process per core, each with rows enough to pay for its start.
+
+    Every process computes on one thread, as `pool` says.
+    """
+    if topology.ranks or topology.hosts or torch.cuda.is_available():
+        return topology
+    return Topology(ranks=max(1, min(count_workers(), rows // ROWS_EACH)))
 
 
 def run_job(job: Path) -> None:

@@ -29,6 +29,7 @@ from utils.training.predict import cosines, predict
 DONE = "trained.json"  # between the end of a training and its tables
 BASELINE = "baseline.safetensors"  # the arrays of a candidate without a trained network
 ENGINE = "engine.json"  # which engine trained, and which process computed which rows
+MEASURED = ("train_rows_per_s", "parameters", "targets_truncated", "queries_truncated", "english_truncated")
 TRAINING_VERSION = 2  # changes whenever the same recipe on the same rows gives another network or other answers
 PROBE = 64  # rows on which the continuation from stage 1 to stage 2 is proved
 CONTINUES = 1e-3  # logits that differ by more are not a continuation
@@ -104,6 +105,7 @@ class _Trainer:
         result = fit(model, rows, label, self.recipe, pad_id, folder, self.tag, title, self.style, self.save_seconds)
         stats = {"tag": self.tag, "begin": begin, "end": self.log_odds(model, probe), "rows": len(table)}
         stats |= {"train_rows_per_s": result.rows_per_s, "parameters": size, "targets_truncated": rows.truncated}
+        stats |= {"queries_truncated": rows.queries_truncated, "english_truncated": rows.english_truncated}
         if ranks.is_main():
             trained.save_trained(model, folder, result.trained)
             write_table(result.log, folder / "log.parquet")
@@ -163,7 +165,7 @@ def fit_network(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, An
         with precision.autocast(job.recipe):
             probabilities[split] = predict(scorer, rows, job.recipe.score_tokens, pad_id, label, style, share=True)
     stats["score_rows_per_s"] = sum(map(len, job.tables.values())) / (time.monotonic() - start)
-    return probabilities, stats | {key: second[key] for key in ("train_rows_per_s", "parameters", "targets_truncated")}
+    return probabilities, stats | {key: second[key] for key in MEASURED}
 
 
 def fit_baseline(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:

@@ -14,7 +14,7 @@ from utils.models.encoders import EncoderClassifier
 from utils.training import ranks
 from utils.training.forward import embed, logits
 from utils.training.packing import batches, count_tokens
-from utils.training.tokens import POSITIONS, Encoded
+from utils.training.tokens import POSITIONS, Encoded, tokenise
 from utils.training.tries import Rows
 
 
@@ -72,8 +72,9 @@ def cosines(model: EncoderClassifier, table: pd.DataFrame, tokenizer: Any, token
     """
 
     def vectors(texts: pd.Series) -> NDArray[np.float64]:
-        inputs = tokenizer([f"query: {tidy(text)}" for text in texts], truncation=True, max_length=POSITIONS)
-        sequences = [tuple(ids) for ids in inputs["input_ids"]]
+        start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+        rows = tokenise([f"query: {tidy(text)}" for text in texts], tokenizer)
+        sequences = [(start, *ids[: POSITIONS - 2], end) for ids in rows]
         distinct, index = embed(model, sequences, tokenizer.pad_token_id, tokens)
         return distinct[[index[ids] for ids in sequences]].double().cpu().numpy()
 
