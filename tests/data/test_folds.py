@@ -1,5 +1,7 @@
 """Nothing leaks from validation rows to training rows, whatever the table; folds are alike; languages are held out as asked."""
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
@@ -64,7 +66,10 @@ def shared_queries(train: pd.DataFrame, validation: pd.DataFrame, lists: dict[st
         for right, right_english in english[1].items()
         if left == right
         or (left_english & right_english) - {""}
-        or (min(len(lists[left]), len(lists[right])) >= 3 and 2 * len(lists[left] & lists[right]) >= len(lists[left] | lists[right]))
+        or (
+            min(len(lists[left]), len(lists[right])) >= 3
+            and 2 * len(lists[left] & lists[right]) >= len(lists[left] | lists[right])
+        )
     ]
 
 
@@ -97,7 +102,9 @@ def test_every_row_is_a_validation_row_once(queries: list[Query], task: str, sch
     table = table_of(rows_of(queries))
     assume(table["query"].nunique() >= FOLDS)
     joined = assign_folds(table, task)
-    ids = [number for fold in folds.fold_numbers(joined, scheme) for number in folds.split(joined, scheme, fold)[1]["id"]]
+    ids = [
+        number for fold in folds.fold_numbers(joined, scheme) for number in folds.split(joined, scheme, fold)[1]["id"]
+    ]
     assert sorted(ids) == (sorted(table["id"]) if folds.fold_numbers(joined, scheme) else [])
 
 
@@ -122,7 +129,10 @@ def even_table() -> pd.DataFrame:
     rows = []
     for number in range(240):
         language, top = LANGUAGE_CODES[min(2, number % 6 // 2 if number % 5 else 0)], (number // 7) % 4
-        rows += [(number, number + 1, language, 4 * (5 * number % 30) + top, int((number + place) % 3 > 0)) for place in range(5)]
+        rows += [
+            (number, number + 1, language, 4 * (5 * number % 30) + top, int((number + place) % 3 > 0))
+            for place in range(5)
+        ]
     table = table_of(rows)
     return table.assign(target=table["target"] + "," + table["id"].astype(str))  # no two lists alike
 
@@ -224,7 +234,11 @@ def test_validation_rows_are_capped_by_whole_queries(scheme: str) -> None:
 
 def test_a_language_left_out_takes_the_groups_of_its_capped_rows_alone_out_of_training() -> None:
     # Each Japanese query has an English twin; there are no other links.
-    rows = [(number + 100 * is_english, number + 1, "en" if is_english else "ja", number, number % 2) for number in range(40) for is_english in (0, 1)]
+    rows = [
+        (number + 100 * is_english, number + 1, "en" if is_english else "ja", number, number % 2)
+        for number in range(40)
+        for is_english in (0, 1)
+    ]
     joined = assign_folds(table_of(rows), "QI")
     assert folds.languages_of(joined) == ["en", "ja"]
     train, validation = folds.split(joined, "leave-language", 1, 10)
@@ -249,16 +263,22 @@ def test_languages_to_hold_out_are_spread_and_leave_english_in(codes: set[str], 
         return
     assert len(set(chosen)) == len(chosen) == min(count, len(others)) and set(chosen) <= set(others)
     places = [others.index(code) for code in chosen]
-    gaps = [after - before for before, after in zip(places, places[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(places)]
     assert places == sorted(places) and max(gaps, default=0) - min(gaps, default=0) <= 1
     if count >= 2:
         assert (chosen[0], chosen[-1]) == (others[0], others[-1])
 
 
 def test_auxiliary_rows_with_a_validation_query_or_its_english_are_left_out() -> None:
-    auxiliary = pd.DataFrame({"query": ["a", "b", "c", "d", "e"], "query_en": ["", "x", "y", "z", ""], "id": [1, 2, 3, 4, 5]})
+    auxiliary = pd.DataFrame(
+        {"query": ["a", "b", "c", "d", "e"], "query_en": ["", "x", "y", "z", ""], "id": [1, 2, 3, 4, 5]}
+    )
     validation = pd.DataFrame({"query": ["b", "f", "g"], "query_en": ["w", "z", ""]})
-    assert folds.without_queries(auxiliary, validation)["id"].tolist() == [1, 3, 5]  # b is a query, z is English; no English joins nothing
+    assert folds.without_queries(auxiliary, validation)["id"].tolist() == [
+        1,
+        3,
+        5,
+    ]  # b is a query, z is English; no English joins nothing
 
 
 def test_rows_over_the_cap_are_left_out_and_a_doubled_id_is_refused() -> None:

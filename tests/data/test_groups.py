@@ -12,9 +12,15 @@ from utils.data.groups import query_groups
 
 Row = tuple[str, str, str | None]
 # Few texts of each kind, so that chains of several links are common.
-QUERIES, ENGLISH, TARGETS = [f"q{n}" for n in range(8)], ["", "e0", "e1", "e2", "e3", "e4", "e5", "e6"], [f"t{n}" for n in range(9)]
+QUERIES, ENGLISH, TARGETS = (
+    [f"q{n}" for n in range(8)],
+    ["", "e0", "e1", "e2", "e3", "e4", "e5", "e6"],
+    [f"t{n}" for n in range(9)],
+)
 ROWS = st.lists(
-    st.tuples(st.sampled_from(QUERIES), st.sampled_from(ENGLISH), st.sampled_from([*TARGETS, None])), min_size=1, max_size=30
+    st.tuples(st.sampled_from(QUERIES), st.sampled_from(ENGLISH), st.sampled_from([*TARGETS, None])),
+    min_size=1,
+    max_size=30,
 )
 # Lists of whole queries, drawn from few targets: their Jaccard index lies at, above and below one half.
 LISTS = st.lists(st.lists(st.sampled_from(TARGETS), min_size=1, max_size=7), min_size=2, max_size=8)
@@ -35,7 +41,9 @@ def are_alike(left: Row, right: Row, lists: dict[str, set[str]]) -> bool:
 
 def slow_groups(rows: list[Row]) -> list[str]:
     """The first query of each row's group, by joining every pair of rows that are alike."""
-    lists = {query: {target for other, _, target in rows if other == query and target is not None} for query, _, _ in rows}
+    lists = {
+        query: {target for other, _, target in rows if other == query and target is not None} for query, _, _ in rows
+    }
     group = list(range(len(rows)))
     for left, right in combinations(range(len(rows)), 2):
         if are_alike(rows[left], rows[right], lists):
@@ -47,7 +55,9 @@ def slow_groups(rows: list[Row]) -> list[str]:
 @settings(max_examples=150)
 @given(ROWS)
 @example([("a", "", None), ("b", "", None)])
-@example([("a", "x", "t"), ("b", "x", "t"), ("b", "y", "t"), ("c", "y", "t"), ("d", "", "t")])  # a chain over two English texts
+@example(
+    [("a", "x", "t"), ("b", "x", "t"), ("b", "y", "t"), ("c", "y", "t"), ("d", "", "t")]
+)  # a chain over two English texts
 def test_groups_are_those_of_union_find_over_all_pairs(rows: list[Row]) -> None:
     table = table_of(rows)
     found = query_groups(table)
@@ -63,7 +73,9 @@ def test_lists_compared_block_by_block_are_the_same(lists: list[list[str]], bloc
 
 
 def test_half_of_the_targets_in_common_is_enough_and_less_is_not() -> None:
-    rows = [(query, "", target) for query, targets in (("a", "1234"), ("b", "1235"), ("c", "1678")) for target in targets]
+    rows = [
+        (query, "", target) for query, targets in (("a", "1234"), ("b", "1235"), ("c", "1678")) for target in targets
+    ]
     found = dict(zip("abc", query_groups(table_of(rows)).iloc[[0, 4, 8]], strict=True))
     assert found == {"a": "a", "b": "a", "c": "c"}  # a and b share 3 of 5, a and c 1 of 7
     half = [(query, "", target) for query, targets in (("a", "123"), ("b", "124")) for target in targets]
@@ -73,7 +85,15 @@ def test_half_of_the_targets_in_common_is_enough_and_less_is_not() -> None:
 
 
 def test_repeated_rows_do_not_lengthen_a_list_and_null_targets_are_none() -> None:
-    twice = [("a", "", "1"), ("a", "", "2"), ("a", "", "2"), ("a", "", None), ("b", "", "1"), ("b", "", "2"), ("b", "", None)]
+    twice = [
+        ("a", "", "1"),
+        ("a", "", "2"),
+        ("a", "", "2"),
+        ("a", "", None),
+        ("b", "", "1"),
+        ("b", "", "2"),
+        ("b", "", None),
+    ]
     assert query_groups(table_of(twice)).nunique() == 2  # two distinct targets each say nothing
 
 
@@ -82,11 +102,19 @@ def test_twelve_languages_over_the_same_titles_are_one_group() -> None:
     rows = [(f"query in language {number}", f"english {number}", title) for number in range(12) for title in titles]
     rows += [("another query", "another", title) for title in ("a lamp", "a table", "a chair")]
     found = query_groups(table_of(rows))
-    assert found.iloc[:36].unique().tolist() == ["query in language 0"] and found.iloc[36:].unique().tolist() == ["another query"]
+    assert found.iloc[:36].unique().tolist() == ["query in language 0"] and found.iloc[36:].unique().tolist() == [
+        "another query"
+    ]
 
 
 def test_an_english_query_is_joined_with_its_translations_alone() -> None:
-    rows = [("red shoes", "red shoes", "t"), ("zapatos rojos", "red shoes", "t"), ("赤い靴", "red shoe", "t"), ("", "", "t"), ("?", "", "t")]
+    rows = [
+        ("red shoes", "red shoes", "t"),
+        ("zapatos rojos", "red shoes", "t"),
+        ("赤い靴", "red shoe", "t"),
+        ("", "", "t"),
+        ("?", "", "t"),
+    ]
     assert query_groups(table_of(rows)).tolist() == ["red shoes", "red shoes", "赤い靴", "", "?"]
 
 

@@ -25,7 +25,10 @@ def joined_of(rows: list[Row]) -> pd.DataFrame:
     """A table as `join_folds` gives it, with folds as planted."""
     columns = ["query_group", "category_group", "language", "label", "fold", "category_fold"]
     table = pd.DataFrame(rows, columns=columns)
-    names = {"query_group": "g" + table["query_group"].astype(str), "category_group": "c" + table["category_group"].astype(str)}
+    names = {
+        "query_group": "g" + table["query_group"].astype(str),
+        "category_group": "c" + table["category_group"].astype(str),
+    }
     return table.assign(id=range(len(rows)), query="q" + table["query_group"].astype(str), **names)
 
 
@@ -49,10 +52,14 @@ def test_counts_are_those_of_sets(rows: list[Row], scheme: str) -> None:
         own_queries, own_groups = validation["query_group"].tolist(), validation["category_group"].tolist()
         assert (leak["train_rows"], leak["validation_rows"]) == (len(train), len(validation))
         assert leak["shared_queries"] == len(set(own_queries) & queries)
-        assert leak["shared_query_rows"] == pytest.approx(sum(name in queries for name in own_queries) / len(validation))
+        assert leak["shared_query_rows"] == pytest.approx(
+            sum(name in queries for name in own_queries) / len(validation)
+        )
         assert leak["shared_category_groups"] == len(set(own_groups) & groups)
         assert leak["unseen_category_groups"] == len(set(own_groups) - groups)
-        assert leak["unseen_category_rows"] == pytest.approx(sum(name not in groups for name in own_groups) / len(validation))
+        assert leak["unseen_category_rows"] == pytest.approx(
+            sum(name not in groups for name in own_groups) / len(validation)
+        )
         for column in ("label", "language"):
             reference = slow_drift(validation[column].tolist(), table[column].tolist())
             assert leak[f"{column}_drift"] == pytest.approx(reference, abs=1e-6)
@@ -62,7 +69,9 @@ def real_folds(task: str) -> pd.DataFrame:
     """60 queries of 4 rows with folds as notebook 03 makes them."""
     rows = [(number, place, number * 4 + place) for number in range(60) for place in range(4)]
     table = pd.DataFrame(rows, columns=["query", "label", "id"]).assign(label=lambda t: t["label"] % 2, query_en="")
-    table = table.assign(language=[("en", "es", "ja")[number % 3] for number in table["query"]], query="q" + table["query"].astype(str))
+    table = table.assign(
+        language=[("en", "es", "ja")[number % 3] for number in table["query"]], query="q" + table["query"].astype(str)
+    )
     table["target"] = [f"top{number % 4},mid{number % 9},{number}" for number in table["id"]]
     tree = taxonomy.parse(table["target"]) if task == "QC" else None
     assigned = folds.make_folds(table, task, tree, 2, 3, seed=1)
@@ -90,7 +99,9 @@ def test_a_planted_leak_is_refused(scheme: str) -> None:
         leaks.check_leaks(found)
         found = found.assign(shared_queries=[0, 2, 0])
     message = {"report": "a category group", "strict": "a category group"}.get(scheme, "a query")
-    with pytest.raises(ValueError, match=f"{message} is in both training and validation rows of .*'scheme': '{scheme}'.*notebook 03"):
+    with pytest.raises(
+        ValueError, match=f"{message} is in both training and validation rows of .*'scheme': '{scheme}'.*notebook 03"
+    ):
         leaks.check_leaks(found)
 
 
@@ -116,14 +127,18 @@ def test_one_language_is_compared_under_the_other_schemes(capsys: pytest.Capture
     assert table["scheme"].unique().tolist() == ["query", "report", "strict"]
     assert "notice: QC cannot be split by scheme leave-language" in capsys.readouterr().out
     leaks.check_leaks(table)
-    likeness = leaks.compare_with_test(table, real_folds("QC").assign(language="en"), real_folds("QC").assign(language="en"))
+    likeness = leaks.compare_with_test(
+        table, real_folds("QC").assign(language="en"), real_folds("QC").assign(language="en")
+    )
     assert likeness.index.tolist() == ["query", "report", "strict", "the test"]
     assert "leave-language" not in leaks.explain(likeness)
 
 
 def test_drift_is_the_total_variation_distance() -> None:
     whole = pd.Series(["en"] * 6 + ["es"] * 3 + ["ja"])
-    assert leaks.drift(pd.Series(["en", "es"]), whole) == 0.2  # .1 too few in English, .2 too many in Spanish, .1 too few in Japanese
+    assert (
+        leaks.drift(pd.Series(["en", "es"]), whole) == 0.2
+    )  # .1 too few in English, .2 too many in Spanish, .1 too few in Japanese
     assert leaks.drift(whole, whole) == 0.0
     assert leaks.drift(pd.Series([1, 1]), pd.Series([0, 0])) == 1.0
 
@@ -139,7 +154,9 @@ LEAKS = pd.DataFrame(
     ],
     columns=["task", "scheme", "fold", "train_rows", "validation_rows", "shared_query_rows", "unseen_category_rows"],
 )  # fmt: skip
-TRAIN = pd.DataFrame({"query_group": ["a", "a", "b"], "category_group": ["x", "y", "x"], "language": ["en", "en", "ja"]})
+TRAIN = pd.DataFrame(
+    {"query_group": ["a", "a", "b"], "category_group": ["x", "y", "x"], "language": ["en", "en", "ja"]}
+)
 TEST = pd.DataFrame(
     {"query_group": ["a", "c", "c", "d"], "category_group": ["x", "z", "y", "y"], "language": ["en", "de", "en", "pl"]}
 )
@@ -151,7 +168,13 @@ def test_schemes_stand_beside_the_test_with_their_shares() -> None:
         "query": (100, 51, 1.0, 0.2, 0.0), "report": (91, 61, 0.3, 1.0, 0.0), "strict": (42, 61, 1.0, 1.0, 0.0),
         "leave-language": (65, 85, 1.0, 0.25, 1.0), "the test": (3, 4, 0.75, 0.25, 0.5),
     }  # fmt: skip
-    assert table.columns.tolist() == ["train_rows", "validation_rows", "unseen queries", "unseen category groups", "unseen languages"]
+    assert table.columns.tolist() == [
+        "train_rows",
+        "validation_rows",
+        "unseen queries",
+        "unseen category groups",
+        "unseen languages",
+    ]
     assert table.index.tolist() == list(expected)
     for name, values in expected.items():
         assert table.loc[name].tolist() == pytest.approx(list(values)), name
@@ -160,27 +183,33 @@ def test_schemes_stand_beside_the_test_with_their_shares() -> None:
 def test_the_sentence_gives_the_shares_and_the_training_rows() -> None:
     assert leaks.explain(leaks.compare_with_test(LEAKS, TRAIN, TEST)) == (
         "75.0% of the test rows have a query that training does not know; with *query* all validation rows have. 25.0% of the test "
-        "rows have a new category group: 20.0% with *query*, 100% with *report* and *strict*. *strict* leaves 42 training rows, *query* 100. "
-        "50% of the test rows are of new languages, which *leave-language* stands for."
+        "rows have a new category group: 20.0% with *query*, 100% with *report* and *strict*. *strict* leaves 42 training rows, "
+        "*query* 100. 50% of the test rows are of new languages, which *leave-language* stands for."
     )
 
 
 def test_titles_are_explained_without_categories() -> None:
     plain = LEAKS.assign(task="QI", unseen_category_rows=0.0)
-    text = leaks.explain(leaks.compare_with_test(plain, TRAIN.assign(category_group=""), TEST.assign(category_group="")))
+    text = leaks.explain(
+        leaks.compare_with_test(plain, TRAIN.assign(category_group=""), TEST.assign(category_group=""))
+    )
     assert "category" not in text and "strict" not in text and text.startswith("75.0% of the test rows have a query")
 
 
-def test_test_rows_are_grouped_with_the_training_rows_they_are_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_rows_are_grouped_with_the_training_rows_they_are_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     run = paths.Run("small")
     test = pd.DataFrame(
-        [("red", "red"), ("rojo", "red"), ("blau", "blue"), ("azul", "blue"), ("new", ""), ("bleu", "")], columns=["query", "query_en"]
+        [("red", "red"), ("rojo", "red"), ("blau", "blue"), ("azul", "blue"), ("new", ""), ("bleu", "")],
+        columns=["query", "query_en"],
     ).assign(id=range(6), language="en", origin_query="", target="top,mid,leaf")
     write_table(test, run.clean_table("test", "QC"))
     # In training, `bleu` is like `first` by its targets: the test row with the same text belongs there, too.
     train = pd.DataFrame(
-        [("first", "", "first"), ("bleu", "azure", "first"), ("red", "red", "red")], columns=["query", "query_en", "query_group"]
+        [("first", "", "first"), ("bleu", "azure", "first"), ("red", "red", "red")],
+        columns=["query", "query_en", "query_group"],
     )
     grouped = leaks.group_test_rows(run, "QC", train, taxonomy.parse(test["target"]), 2)
     assert grouped["query_group"].tolist() == ["red", "red", "blau", "blau", "new", "first"]

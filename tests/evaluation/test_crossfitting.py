@@ -37,7 +37,10 @@ def make_members(shift: float = 0.0, seed: int = 0, names: str = "ab") -> Member
 
 def flip(members: Members, ids: set[int]) -> Members:
     """The members with the labels of some rows turned over."""
-    return {name: table.assign(label=np.where(table["id"].isin(ids), 1 - table["label"], table["label"])) for name, table in members.items()}
+    return {
+        name: table.assign(label=np.where(table["id"].isin(ids), 1 - table["label"], table["label"]))
+        for name, table in members.items()
+    }
 
 
 @pytest.mark.parametrize("per_language", [False, True])
@@ -63,7 +66,10 @@ def test_each_part_has_the_decision_of_the_others() -> None:
         rows = (common["part"] == number).to_numpy()
         others = {name: member[~member["id"].isin(table["id"][rows])] for name, member in members.items()}
         decision = decide.fit_decision(others, CLUSTER)
-        assert common["probability"][rows].tolist() == decision.probability({name: odds[rows] for name, odds in values.items()}).tolist()
+        assert (
+            common["probability"][rows].tolist()
+            == decision.probability({name: odds[rows] for name, odds in values.items()}).tolist()
+        )
         assert (common["threshold"][rows] == decision.threshold).all()
         rest, odds = decide.align(others)
         expected = shrunk_thresholds(rest.assign(probability=decision.probability(odds)), decision.threshold)
@@ -76,7 +82,9 @@ def test_each_part_has_the_decision_of_the_others() -> None:
 def test_the_honest_f1_is_below_the_one_in_sample() -> None:
     """Out of ten members of noise and one label in two, what is fitted looks better on its own rows than on others."""
     rng = np.random.default_rng(0)
-    members = {name: table.assign(probability=rng.random(ROWS)) for name, table in make_members(names="abcdefghij").items()}
+    members = {
+        name: table.assign(probability=rng.random(ROWS)) for name, table in make_members(names="abcdefghij").items()
+    }
     table = cross_fit_decision(members, CLUSTER, 0)
     aligned, values = decide.align(members)
     decision = decide.fit_decision(members, CLUSTER)
@@ -98,7 +106,10 @@ def test_thresholds_per_language_are_adopted_where_they_gain() -> None:
     table, values = decide.align(members)
     probability = ensemble.decisions["seen"].probability(values)
     assert own == shrunk_thresholds(table.assign(probability=probability), ensemble.decisions["seen"].threshold)
-    gain = [f1_score(honest["seen"]["label"], rows["prediction"]) for rows in (honest["seen"], cross_fit_decision(members, CLUSTER, 1))]
+    gain = [
+        f1_score(honest["seen"]["label"], rows["prediction"])
+        for rows in (honest["seen"], cross_fit_decision(members, CLUSTER, 1))
+    ]
     assert evidence["difference"] == pytest.approx(gain[0] - gain[1], abs=0.02)
 
 
@@ -117,10 +128,15 @@ def test_unseen_languages_are_decided_by_held_out_rows() -> None:
     members = make_members()
     held_out = {name: table[table["language"] == "ja"] for name, table in make_members(shift=3.0, seed=5).items()}
     ensemble, honest = fit_ensemble(members, held_out, CLUSTER, LANGUAGES, 1)
-    assert ensemble.decisions == {"seen": decide.fit_decision(members, CLUSTER), "unseen": decide.fit_decision(held_out, CLUSTER)}
+    assert ensemble.decisions == {
+        "seen": decide.fit_decision(members, CLUSTER),
+        "unseen": decide.fit_decision(held_out, CLUSTER),
+    }
     assert ensemble.languages == LANGUAGES and list(honest) == ["seen", "unseen"]
     assert honest["unseen"].equals(cross_fit_decision(held_out, CLUSTER, 1))
-    assert f1_score(honest["unseen"]["label"], honest["unseen"]["prediction"]) > 0.75  # as good as seen languages, in spite of the shift
+    assert (
+        f1_score(honest["unseen"]["label"], honest["unseen"]["prediction"]) > 0.75
+    )  # as good as seen languages, in spite of the shift
     asked = {name: table.assign(language="pl") for name, table in held_out.items()}
     assert decide.answer(asked, ensemble)["prediction"].mean() == pytest.approx(0.5, abs=0.1)
 
@@ -136,4 +152,6 @@ def test_held_out_rows_of_few_queries_are_answered() -> None:
         ids = CLUSTER.index[CLUSTER.isin([f"q{number}" for number in range(count)])]
         held_out = {name: table[table["id"].isin(ids)] for name, table in members.items()}
         _, honest = fit_ensemble(members, held_out, CLUSTER, LANGUAGES, 1)
-        assert len(honest["unseen"]) == 3 * count and honest["unseen"][["probability", "threshold"]].notna().all(axis=None)
+        assert len(honest["unseen"]) == 3 * count and honest["unseen"][["probability", "threshold"]].notna().all(
+            axis=None
+        )

@@ -14,7 +14,7 @@ from utils.data.predictions import average_folds
 from utils.evaluation import decide
 from utils.evaluation.decide import Decision, Ensemble
 from utils.evaluation.metrics import log_odds, sigmoid
-from utils.evaluation.thresholds import best_threshold
+from utils.evaluation.thresholds import best_threshold, fit_threshold
 
 PLAIN = Decision({"a": 1.0}, {"a": (0.5, 1.5)}, (1.0, 0.0), 0.5)
 QUERIES = pd.Series([f"q{number // 3}" for number in range(900)], index=np.arange(900) * 7)
@@ -25,7 +25,9 @@ def member(noise: float, seed: int, rows: int = 900) -> pd.DataFrame:
     label = np.random.default_rng(0).integers(0, 2, rows)
     odds = label * 2 - 1 + np.random.default_rng(seed).normal(0, noise, rows)
     language = np.array(["en", "ja", "es"])[np.arange(rows) % 3]
-    return pd.DataFrame({"id": np.arange(rows) * 7, "language": language, "label": label, "probability": sigmoid(odds), "fold": 0})
+    return pd.DataFrame(
+        {"id": np.arange(rows) * 7, "language": language, "label": label, "probability": sigmoid(odds), "fold": 0}
+    )
 
 
 # -- joining ---------------------------------------------------------------------------------------------------------
@@ -33,14 +35,24 @@ def member(noise: float, seed: int, rows: int = 900) -> pd.DataFrame:
 
 @given(st.randoms(use_true_random=False))
 def test_members_are_joined_by_id_whatever_the_order(random: object) -> None:
-    left = pd.DataFrame({"id": [30, 10, 20, 50], "language": ["en", "ja", "es", "en"], "probability": [0.4, 0.8, 0.1, 0.5]})
-    right = pd.DataFrame({"id": [10, 40, 30, 50], "language": ["ja", "fr", "en", "en"], "probability": [0.2, 0.9, 0.6, 0.7]})
+    left = pd.DataFrame(
+        {"id": [30, 10, 20, 50], "language": ["en", "ja", "es", "en"], "probability": [0.4, 0.8, 0.1, 0.5]}
+    )
+    right = pd.DataFrame(
+        {"id": [10, 40, 30, 50], "language": ["ja", "fr", "en", "en"], "probability": [0.2, 0.9, 0.6, 0.7]}
+    )
     order = list(range(4))
     random.shuffle(order)
     table, values = decide.align({"left": left, "right": right.iloc[order]})
-    assert table[["id", "language"]].to_numpy().tolist() == [[30, "en"], [10, "ja"], [50, "en"]]  # the first member's order
+    assert table[["id", "language"]].to_numpy().tolist() == [
+        [30, "en"],
+        [10, "ja"],
+        [50, "en"],
+    ]  # the first member's order
     assert table.index.tolist() == [0, 1, 2]
-    assert values["left"] == pytest.approx(log_odds([0.4, 0.8, 0.5])) and values["right"] == pytest.approx(log_odds([0.6, 0.2, 0.7]))
+    assert values["left"] == pytest.approx(log_odds([0.4, 0.8, 0.5])) and values["right"] == pytest.approx(
+        log_odds([0.6, 0.2, 0.7])
+    )
 
 
 @pytest.mark.parametrize("lost", [float("nan"), None])
@@ -70,11 +82,11 @@ def test_weights_sum_to_one_and_the_better_member_weighs_more() -> None:
         assert sum(decision.intervals[name]) / 2 == pytest.approx(weight)
 
 
-def test_an_ensemble_beats_its_members_at_the_best_threshold_of_its_own_probabilities() -> None:
+def test_an_ensemble_beats_its_members_at_the_threshold_of_its_own_probabilities() -> None:
     members = {"a": member(1.5, 1), "b": member(1.5, 2)}
     decision = decide.fit_decision(members, QUERIES)
     table, values = decide.align(members)
-    threshold, score = best_threshold(table["label"], decision.probability(values))
+    threshold, score = fit_threshold(table["label"], decision.probability(values))
     singles = [best_threshold(rows["label"], rows["probability"])[1] for rows in members.values()]
     assert threshold == decision.threshold and score > max(singles)
 
@@ -110,7 +122,9 @@ def test_languages_take_their_own_decision_and_threshold() -> None:
     decisions = {"seen": PLAIN, "unseen": Decision({"b": 1.0}, {}, (2.0, 0.0), 0.6)}
     ensemble = Ensemble(("en", "ja"), decisions, {"ja": 0.3})
     left = pd.DataFrame({"id": [1, 2, 3, 4], "language": ["en", "pl", "ja", "pl"], "probability": [0.5, 0.9, 0.3, 0.1]})
-    right = pd.DataFrame({"id": [4, 3, 2, 1], "language": ["pl", "ja", "pl", "en"], "probability": [0.6, 0.9, 0.5, 0.1]})
+    right = pd.DataFrame(
+        {"id": [4, 3, 2, 1], "language": ["pl", "ja", "pl", "en"], "probability": [0.6, 0.9, 0.5, 0.1]}
+    )
     table = decide.answer({"a": left, "b": right}, ensemble)
     # English and Japanese by `a`; Polish by `b`, whose odds of 1.5 are squared.
     assert table["probability"].tolist() == pytest.approx([0.5, 0.5, 0.3, 2.25 / 3.25])
@@ -129,7 +143,9 @@ def test_thresholds_go_with_their_rows_whatever_the_index() -> None:
 # -- the mean of several folds ---------------------------------------------------------------------------------------
 
 
-def simulate_folds(noise: float, count: int = 5, rows: int = 8000) -> tuple[pd.DataFrame, list[pd.DataFrame], pd.Series]:
+def simulate_folds(
+    noise: float, count: int = 5, rows: int = 8000
+) -> tuple[pd.DataFrame, list[pd.DataFrame], pd.Series]:
     """Out-of-fold rows that one network each answers, the test answers of `count` networks, and the test labels.
 
     A network's log-odds are the true ones plus noise of its own.
@@ -172,7 +188,9 @@ def test_folds_that_differ_more_need_more_spread_and_folds_that_agree_none() -> 
         _, networks, _ = simulate_folds(noise, rows=4000)
         centre, factor = decide.measure_spread(networks, average_folds(networks))
         factors.append(factor)
-    assert factors == sorted(factors) and factors[0] == pytest.approx((1 + 0.09) / (1 + 0.09 / 5), rel=0.05)  # variances 1 and .09
+    assert factors == sorted(factors) and factors[0] == pytest.approx(
+        (1 + 0.09) / (1 + 0.09 / 5), rel=0.05
+    )  # variances 1 and .09
     assert centre == pytest.approx(log_odds(average_folds(networks)["probability"]).mean())
     same = [networks[0]] * 3
     assert decide.measure_spread(same, average_folds(same))[1] == pytest.approx(1.0)
@@ -192,9 +210,16 @@ def test_a_spread_stretches_log_odds_about_their_centre() -> None:
 
 def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> None:
     members = {"a": member(1.5, 1), "b": member(2, 2), "c": member(30, 3)}
-    fitted = {"seen": decide.fit_decision(members, QUERIES), "unseen": decide.fit_decision({"b": members["b"]}, QUERIES)}
+    fitted = {
+        "seen": decide.fit_decision(members, QUERIES),
+        "unseen": decide.fit_decision({"b": members["b"]}, QUERIES),
+    }
     full = Ensemble(
-        ("en", "ja"), fitted, {"ja": 0.4}, {"a": (0.25, 1.5)}, {"thresholds per language": {"difference": 0.1, "lo": 0.0, "hi": 0.2}}
+        ("en", "ja"),
+        fitted,
+        {"ja": 0.4},
+        {"a": (0.25, 1.5)},
+        {"thresholds per language": {"difference": 0.1, "lo": 0.0, "hi": 0.2}},
     )
     ensembles = {"QC": full, "QI": Ensemble(("en",), {"seen": PLAIN, "unseen": PLAIN})}
     decide.save_ensembles(ensembles, "glossary", tmp_path / "ensemble.json")
@@ -208,11 +233,17 @@ def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> Non
 
 
 def test_the_file_has_the_parts_that_others_read(tmp_path: Path) -> None:
-    decide.save_ensembles({"QC": Ensemble(("en",), {"seen": PLAIN, "unseen": PLAIN})}, "none", tmp_path / "ensemble.json")
+    decide.save_ensembles(
+        {"QC": Ensemble(("en",), {"seen": PLAIN, "unseen": PLAIN})}, "none", tmp_path / "ensemble.json"
+    )
     content = json.loads((tmp_path / "ensemble.json").read_text("utf-8"))["QC"]
     assert content["members"] == ["a"] and content["weights"] == {"seen": {"a": 1.0}, "unseen": {"a": 1.0}}
     assert content["calibration"]["seen"] == [1.0, 0.0] and content["thresholds"] == {"seen": 0.5, "unseen": 0.5}
-    assert content["intervals"]["seen"] == {"a": [0.5, 1.5]} and content["languages"] == ["en"] and content["translation"] == "none"
+    assert (
+        content["intervals"]["seen"] == {"a": [0.5, 1.5]}
+        and content["languages"] == ["en"]
+        and content["translation"] == "none"
+    )
 
 
 def test_a_decision_without_intervals_is_strict_json(tmp_path: Path) -> None:

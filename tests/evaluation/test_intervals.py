@@ -49,11 +49,15 @@ def test_larger_tables_have_fewer_repeats() -> None:
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(0, 5))
 def test_quantiles_leave_what_is_no_number_out(values: list[float], lost: int) -> None:
-    assert intervals.quantiles([*values, *[math.nan] * lost], 0.9) == pytest.approx(tuple(np.quantile(values, [0.05, 0.95])))
+    assert intervals.quantiles([*values, *[math.nan] * lost], 0.9) == pytest.approx(
+        tuple(np.quantile(values, [0.05, 0.95]))
+    )
 
 
 def test_no_values_have_no_interval() -> None:
-    assert all(math.isnan(end) for end in intervals.quantiles([math.nan])) and all(math.isnan(end) for end in intervals.quantiles([]))
+    assert all(math.isnan(end) for end in intervals.quantiles([math.nan])) and all(
+        math.isnan(end) for end in intervals.quantiles([])
+    )
     assert all(math.isnan(end) for end in intervals.f1_interval([], [], []))
 
 
@@ -86,8 +90,12 @@ def test_a_cross_fitted_f1_of_weights_is_that_of_repeated_rows(seed: int) -> Non
 def test_a_cross_fitted_f1_is_that_of_its_predictions() -> None:
     rows = simulate(40, np.random.default_rng(1))
     table = cross_fit(rows, rows["query_group"], seed=2)
-    assert intervals.cross_fitted_f1(table, np.ones(len(table))) == pytest.approx(f1_score(table["label"], table["prediction"]))
-    assert intervals.auc_of(table, np.ones(len(table))) == pytest.approx(roc_auc_score(table["label"], table["probability"]))
+    assert intervals.cross_fitted_f1(table, np.ones(len(table))) == pytest.approx(
+        f1_score(table["label"], table["prediction"])
+    )
+    assert intervals.auc_of(table, np.ones(len(table))) == pytest.approx(
+        roc_auc_score(table["label"], table["probability"])
+    )
 
 
 # -- intervals -------------------------------------------------------------------------------------------------------

@@ -69,8 +69,16 @@ def test_a_candidates_f1_is_at_thresholds_fitted_on_other_queries(tmp_path: Path
     folds = [f1_score(rows["label"], rows["prediction"]) for _, rows in table.groupby("fold")]
     assert (row["f1"], row["f1_best"], row["threshold"]) == (pytest.approx(f1), pytest.approx(best), threshold)
     assert row["f1"] < row["f1_best"] and row["f1_sd"] == pytest.approx(abs(folds[0] - folds[1]) / 2)
-    assert row["f1_lo"] < f1 < row["f1_hi"] and row["auc"] == pytest.approx(roc_auc_score(oof["label"], oof["probability"]))
-    facts = {"rows": 100, "train_rows_per_s": 15.0, "score_rows_per_s": 50.0, "parameters": 1000, "seconds": 8.0, "folds": 2}
+    assert row["f1_lo"] < f1 < row["f1_hi"]
+    assert row["auc"] == pytest.approx(roc_auc_score(oof["label"], oof["probability"]))
+    facts = {
+        "rows": 100,
+        "train_rows_per_s": 15.0,
+        "score_rows_per_s": 50.0,
+        "parameters": 1000,
+        "seconds": 8.0,
+        "folds": 2,
+    }
     assert {name: row[name] for name in facts} == facts
     assert list(row) == [
         "recipe", "family", "task", "scheme", "folds", "rows", "f1", "f1_best", "f1_sd", "f1_lo", "f1_hi", "auc", "threshold",
@@ -86,7 +94,8 @@ def test_a_fold_that_was_skipped_is_not_asked_for(tmp_path: Path) -> None:
 
 def test_the_interval_draws_whole_queries(tmp_path: Path) -> None:
     folder = write_candidate(tmp_path / "e5", make_oof())
-    one, rows = (leaderboard.candidate_row(RECIPE, "QC", TRAIN.assign(query_group=group), folder) for group in ("same", TRAIN["id"]))
+    trains = [TRAIN.assign(query_group=group) for group in ("same", TRAIN["id"])]
+    one, rows = (leaderboard.candidate_row(RECIPE, "QC", train, folder) for train in trains)
     assert one["f1_lo"] == one["f1_hi"]  # each draw is the whole table
     assert rows["f1_lo"] < rows["f1_hi"]
 
@@ -106,7 +115,13 @@ def test_a_candidate_that_was_not_fitted_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_best_lexical_baseline_is_of_the_task() -> None:
-    rows = pd.DataFrame({"recipe": ["constant", "tfidf", "overlap", "wordpairs", "zeroshot"], "task": "QC", "f1": [0.9, 0.7, 0.6, 0.65, 0.8]})
+    rows = pd.DataFrame(
+        {
+            "recipe": ["constant", "tfidf", "overlap", "wordpairs", "zeroshot"],
+            "task": "QC",
+            "f1": [0.9, 0.7, 0.6, 0.65, 0.8],
+        }
+    )
     assert leaderboard.best_lexical_baseline(rows, "QC") == "tfidf"
     assert leaderboard.best_lexical_baseline(rows.assign(f1=[0.9, 0.5, 0.6, 0.65, 0.8]), "QC") == "wordpairs"
     assert leaderboard.best_lexical_baseline(rows, "QI") == "constant"
@@ -120,7 +135,11 @@ def test_scores_by_language_are_those_of_its_rows(tmp_path: Path) -> None:
     scores = leaderboard.evaluate(write_candidate(tmp_path / "e5", oof), TRAIN, seed=3).set_index("language")
     table = by_query(oof, 3)
     assert scores.index.tolist() == ["all", "en", "ja"] and scores["seen"].all()  # no language is unseen
-    for name, rows in (("all", table), ("en", table[table["language"] == "en"]), ("ja", table[table["language"] == "ja"])):
+    for name, rows in (
+        ("all", table),
+        ("en", table[table["language"] == "en"]),
+        ("ja", table[table["language"] == "ja"]),
+    ):
         positives, share = rows["label"].sum(), rows["label"].mean()
         expected = {
             "rows": len(rows), "positives": positives, "f1": f1_score(rows["label"], rows["prediction"]),
@@ -158,7 +177,10 @@ def test_seen_and_unseen_languages_are_pooled_where_both_occur() -> None:
     assert table["f1"].tolist() == pytest.approx([6 / 8, 4 / 5, 2 / 3, 2 / 3, 1.0, 2 / 3])
     assert math.isnan(table["auc"][2]) and table["auc"][3] == 1.0  # Polish has positives alone
     low, high = f1_interval(rows["label"], rows["prediction"], rows["query_group"], seed=2)
-    assert table.loc[0, ["f1_lo", "f1_hi"]].tolist() == [low, high]  # thresholds that were fitted elsewhere stay as they are
+    assert table.loc[0, ["f1_lo", "f1_hi"]].tolist() == [
+        low,
+        high,
+    ]  # thresholds that were fitted elsewhere stay as they are
     assert leaderboard.by_language(rows, {"de"})["language"].tolist() == ["all", "en", "ja", "pl"]
 
 
@@ -166,7 +188,9 @@ def test_weights_count_as_rows() -> None:
     table = by_query(make_oof(2.0), 1)
     weight = np.random.default_rng(0).integers(1, 4, ROWS)
     weighted = leaderboard.by_language(table.drop(columns="part").assign(weight=weight), {"en"}).set_index("language")
-    repeated = leaderboard.by_language(table.drop(columns="part").loc[table.index.repeat(weight)], {"en"}).set_index("language")
+    repeated = leaderboard.by_language(table.drop(columns="part").loc[table.index.repeat(weight)], {"en"}).set_index(
+        "language"
+    )
     for column in ("f1", "f1_best", "auc", "constant_f1"):
         assert weighted[column].tolist() == pytest.approx(repeated[column].tolist()), column
     assert weighted["rows"].tolist()[0] == ROWS
@@ -191,12 +215,16 @@ def test_the_interval_fits_thresholds_again_as_they_were_fitted(monkeypatch: pyt
     own = table["language"].map({"en": 0.5, "ja": 0.15})
     separate = table.assign(threshold=own, prediction=(table["probability"] >= own).astype(int))
     row = leaderboard.by_language(separate, {"en", "ja"}).iloc[0]
-    common = leaderboard.by_language(by_query(table.drop(columns=["part", "threshold", "prediction"]), 1), {"en", "ja"}).iloc[0]
+    common = leaderboard.by_language(
+        by_query(table.drop(columns=["part", "threshold", "prediction"]), 1), {"en", "ja"}
+    ).iloc[0]
     assert row["f1"] > common["f1_hi"] and common["f1_lo"] < common["f1"] < common["f1_hi"]
     assert row["f1_lo"] <= row["f1"] <= row["f1_hi"]
     kinds = []
     for kind, rows in table.groupby("language"):
-        kinds.append(cross_fit(rows.drop(columns=["part", "threshold", "prediction"]), rows["query_group"], 1).assign(kind=kind))
+        kinds.append(
+            cross_fit(rows.drop(columns=["part", "threshold", "prediction"]), rows["query_group"], 1).assign(kind=kind)
+        )
     row = leaderboard.by_language(pd.concat(kinds, ignore_index=True), {"en", "ja"}).iloc[0]
     assert row["f1"] > common["f1_hi"] and row["f1_lo"] < row["f1"] <= row["f1_hi"]
 
@@ -213,7 +241,8 @@ def test_schemes_are_compared_each_on_its_own_rows(tmp_path: Path) -> None:
     write_candidate(tmp_path / "e5-left", oof[LANGUAGES == "ja"], "leave-language")
     variants = [
         RECIPE, RECIPE.with_(name="e5-plain", variant_of="e5", translation=False),  # of the same scheme
-        RECIPE.with_(name="e5-left", variant_of="e5", scheme="leave-language"), RECIPE.with_(name="e5-lost", variant_of="e5", scheme="report"),
+        RECIPE.with_(name="e5-left", variant_of="e5", scheme="leave-language"),
+        RECIPE.with_(name="e5-lost", variant_of="e5", scheme="report"),
         Recipe("gemma", "gemma"),
     ]  # fmt: skip
     table = leaderboard.compare_schemes(variants, "e5", TRAIN, tmp_path)
@@ -255,12 +284,18 @@ def test_without_a_solution_the_ensemble_is_estimated_for_the_tests_languages() 
 
 def test_without_an_estimate_the_ensembles_row_is_out_of_fold() -> None:
     split, table = leaderboard.headline(SCORES[SCORES["split"] != "estimate"], "QI")
-    assert split == "oof" and table["f1"].tolist() == [0.7, 0.6, 0.8] and table["note"].tolist() == ["", "", "on 400 of the rows"]
+    assert (
+        split == "oof"
+        and table["f1"].tolist() == [0.7, 0.6, 0.8]
+        and table["note"].tolist() == ["", "", "on 400 of the rows"]
+    )
 
 
 def test_the_final_training_is_compared_with_the_bake_off() -> None:
     scores = pd.DataFrame([{"language": "all", "f1": 0.875, "f1_lo": 0.85, "f1_hi": 0.9, "auc": 0.95}])
-    board = pd.DataFrame({"recipe": ["e5", "e5", "gemma"], "task": ["QC", "QI", "QC"], "f1": [0.75, 0.1, 0.99], "auc": [0.8, 0.1, 0.99]})
+    board = pd.DataFrame(
+        {"recipe": ["e5", "e5", "gemma"], "task": ["QC", "QI", "QC"], "f1": [0.75, 0.1, 0.99], "auc": [0.8, 0.1, 0.99]}
+    )
     text = leaderboard.explain_final(RECIPE, scores, board, "QC")
     assert text == (
         "2 fold(s) of e5 reach F1 0.875 [0.850, 0.900] and AUC 0.950 out of fold (bake-off, on fewer rows: 0.750, 0.800)."

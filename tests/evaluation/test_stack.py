@@ -10,7 +10,9 @@ from utils.evaluation.stack import fit_stack
 Members = dict[str, np.ndarray]
 
 
-def simulate(weights: dict[str, float], rows: int = 3000, seed: int = 0, intercept: float = 0.0) -> tuple[Members, np.ndarray, np.ndarray]:
+def simulate(
+    weights: dict[str, float], rows: int = 3000, seed: int = 0, intercept: float = 0.0
+) -> tuple[Members, np.ndarray, np.ndarray]:
     """Members of normal log-odds, labels of the logistic model with these weights, and a query per three rows."""
     rng = np.random.default_rng(seed)
     members = {name: 1.5 * rng.normal(size=rows) for name in weights}
@@ -41,7 +43,9 @@ def test_the_fit_maximises_the_likelihood() -> None:
         return float(np.logaddexp(0, np.where(label == 1, -1, 1) * (design @ values)).sum())
 
     fitted = fit_stack(members, label, query)
-    assert [*fitted.weights.values(), fitted.intercept] == pytest.approx(minimize(loss, np.zeros(3)).x.tolist(), abs=0.01)
+    assert [*fitted.weights.values(), fitted.intercept] == pytest.approx(
+        minimize(loss, np.zeros(3)).x.tolist(), abs=0.01
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -71,7 +75,9 @@ def test_a_reversed_member_never_gets_a_negative_weight(strength: float) -> None
     assert set(fit_stack(members, label, query).weights) == {"good"}
     alone = fit_stack({"reversed": members["reversed"]}, label, query)
     assert alone.weights == {"reversed": 1.0} and alone.intercept == 0.0 and alone.intervals["reversed"][1] < 0
-    both = fit_stack({"one": members["reversed"], "other": 0.5 * members["reversed"] + 0.1 * members["good"]}, label, query)
+    both = fit_stack(
+        {"one": members["reversed"], "other": 0.5 * members["reversed"] + 0.1 * members["good"]}, label, query
+    )
     assert min(both.weights.values()) > 0
 
 
@@ -109,15 +115,22 @@ def test_rows_repeated_inside_their_query_say_nothing_new() -> None:
     inside = errors_of(fit_stack(repeated, np.repeat(label, 4), np.repeat(query, 4)))
     apart = errors_of(fit_stack(repeated, np.repeat(label, 4), np.arange(2400)))
     assert inside == pytest.approx(once, rel=0.01)
-    assert inside / apart == pytest.approx([2.0, 2.0], rel=0.1)  # taken for rows of their own, they would halve the errors
+    assert inside / apart == pytest.approx(
+        [2.0, 2.0], rel=0.1
+    )  # taken for rows of their own, they would halve the errors
 
 
 def test_intervals_cover_the_weights_where_queries_lean() -> None:
     """Members and labels lean together within a query; of 100 intervals about 95 hold the weight of a large sample."""
+
     def draw(queries: int, rng: np.random.Generator) -> tuple[Members, np.ndarray, np.ndarray]:
         lean, own = np.repeat(rng.normal(size=queries), 6), np.repeat(rng.normal(size=queries), 6)
         values = lean + own + 0.3 * rng.normal(size=len(lean))
-        return {"a": values}, (rng.random(len(lean)) < 1 / (1 + np.exp(-1.5 * lean))).astype(int), np.repeat(np.arange(queries), 6)
+        return (
+            {"a": values},
+            (rng.random(len(lean)) < 1 / (1 + np.exp(-1.5 * lean))).astype(int),
+            np.repeat(np.arange(queries), 6),
+        )
 
     rng = np.random.default_rng(2)
     truth = fit_stack(*draw(20_000, rng)).weights["a"]
@@ -150,5 +163,7 @@ def test_members_that_separate_the_labels_keep_finite_weights() -> None:
     odds = np.where(label == 1, 2.0, -2.0) + np.random.default_rng(0).normal(size=60) / 10
     fitted = fit_stack({"a": odds, "b": odds[::-1] * -1}, label, np.arange(60) // 2)
     assert all(0 < weight < 1000 for weight in fitted.weights.values())
-    answer = sum(weight * {"a": odds, "b": -odds[::-1]}[name] for name, weight in fitted.weights.items()) + fitted.intercept
+    answer = (
+        sum(weight * {"a": odds, "b": -odds[::-1]}[name] for name, weight in fitted.weights.items()) + fitted.intercept
+    )
     assert ((answer > 0) == (label == 1)).all()

@@ -50,7 +50,9 @@ def test_no_other_threshold_beats_the_best_one(rows: list[Case]) -> None:
 def test_a_weight_is_as_many_equal_rows(rows: list[Case]) -> None:
     label, probability, weight = columns_of(rows)
     times = weight.astype(int)
-    assert best_threshold(label, probability, weight) == best_threshold(np.repeat(label, times), np.repeat(probability, times))
+    assert best_threshold(label, probability, weight) == best_threshold(
+        np.repeat(label, times), np.repeat(probability, times)
+    )
 
 
 def test_a_threshold_lies_half_way_and_the_lowest_of_equal_ones_is_taken() -> None:
@@ -58,6 +60,68 @@ def test_a_threshold_lies_half_way_and_the_lowest_of_equal_ones_is_taken() -> No
     # Above 0.9 one hit and one miss: 2/3; down to 0.3 two hits and two false rows: 2/3, too.
     assert best_threshold([1, 0, 0, 1], [0.9, 0.6, 0.5, 0.3]) == (pytest.approx(0.15), pytest.approx(2 / 3))
     assert best_threshold([1, 1], [0.9, 0.4]) == (pytest.approx(0.2), 1.0)  # below the last row: half-way to 0
+
+
+# -- expected and fitted thresholds ----------------------------------------------------------------------------------
+
+
+@settings(max_examples=100)
+@given(CASES)
+def test_the_expected_threshold_maximises_the_expected_f1(rows: list[Case]) -> None:
+    """Of calibrated probabilities: hits and positives are expected to be sums of probabilities, whatever the cut."""
+    _, probability, weight = columns_of(rows)
+    threshold = thresholds.expected_threshold(probability, weight)
+    total = weight @ probability
+    if total == 0:
+        assert threshold == 0.5
+        return
+
+    def expected_f1(accepted: np.ndarray) -> float:
+        return 2 * (weight @ (probability * accepted)) / (weight @ accepted + total) if accepted.any() else 0.0
+
+    best = max(expected_f1(probability >= cut) for cut in probability[weight > 0])
+    assert threshold == pytest.approx(best / 2) and threshold <= 0.5 + 1e-9
+    assert expected_f1(probability >= threshold * (1 - 1e-9)) == pytest.approx(best)
+
+
+@given(CASES)
+def test_a_fitted_threshold_lies_between_the_best_and_the_expected_one(rows: list[Case]) -> None:
+    label, probability, weight = columns_of(rows)
+    threshold, score = thresholds.fit_threshold(label, probability, weight)
+    ends = sorted([best_threshold(label, probability, weight)[0], thresholds.expected_threshold(probability, weight)])
+    assert ends[0] - 1e-12 <= threshold <= ends[1] + 1e-12
+    assert score == pytest.approx(slow_f1(label, probability >= threshold, weight))
+    times = weight.astype(int)
+    repeated = thresholds.fit_threshold(np.repeat(label, times), np.repeat(probability, times))
+    assert repeated[0] == pytest.approx(threshold)
+
+
+def test_the_best_threshold_counts_more_the_more_rows_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, probability = [1, 1, 0, 0], [0.9, 0.75, 0.65, 0.1]  # the best threshold is 0.7
+    expected = thresholds.expected_threshold(probability)
+    assert expected == pytest.approx(2 * 2.3 / (3 + 2.4) / 2)  # three rows are taken
+    assert thresholds.fit_threshold(label, probability)[0] == pytest.approx((4 * 0.7 + 500 * expected) / 504)
+    assert thresholds.fit_threshold(label, probability, [1000] * 4)[0] == pytest.approx(
+        (4000 * 0.7 + 500 * expected) / 4500
+    )
+    monkeypatch.setattr(thresholds, "PRIOR", 0)
+    assert thresholds.fit_threshold(label, probability) == (pytest.approx(0.7), 1.0)
+
+
+def test_on_few_calibrated_rows_a_fitted_threshold_beats_the_best_one() -> None:
+    rng = np.random.default_rng(0)
+
+    def draw(rows: int) -> tuple[np.ndarray, np.ndarray]:
+        probability = rng.beta(1.2, 0.8, rows)
+        return (rng.random(rows) < probability).astype(int), probability
+
+    label, probability = draw(20_000)
+    scores = []
+    for _ in range(60):
+        cuts = [rule(*draw(150))[0] for rule in (best_threshold, thresholds.fit_threshold)]
+        scores.append([slow_f1(label, probability >= cut, np.ones(len(label))) for cut in cuts])
+    best, fitted = np.mean(scores, axis=0)
+    assert fitted > best + 0.002
 
 
 # -- per language ----------------------------------------------------------------------------------------------------
@@ -121,16 +185,19 @@ def test_a_row_is_decided_by_the_other_parts_alone(per_language: bool, monkeypat
         assert (after[own] == before[own]).all() and (after[~own] != before[~own]).any()
 
 
-def test_cross_fitted_thresholds_are_those_of_the_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rule", [best_threshold, thresholds.fit_threshold])
+def test_cross_fitted_thresholds_are_those_of_the_other_rows(
+    rule: thresholds.Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(thresholds, "PULL", 20)
     rows, part = random_table(200, seed=2)
     weight = np.random.default_rng(3).integers(0, 3, 200)
     repeated = rows.loc[rows.index.repeat(weight)].assign(part=np.repeat(part, weight))
-    common, own = (cross_fitted_thresholds(rows, part, weight, per_language) for per_language in (False, True))
+    common, own = (cross_fitted_thresholds(rows, part, weight, per_language, rule) for per_language in (False, True))
     for number in range(thresholds.PARTS):
         others = repeated[repeated["part"] != number]
-        expected, _ = best_threshold(others["label"], others["probability"])
-        assert (common[part == number] == expected).all()
+        expected, _ = rule(others["label"], others["probability"], None)
+        assert common[part == number] == pytest.approx(expected)
         by_language = rows["language"][part == number].map(shrunk_thresholds(others, expected))
         assert own[part == number] == pytest.approx(by_language.to_numpy())
 
