@@ -24,9 +24,9 @@ def write_test_file(folder: Path, rows: list[tuple[str | None, str | None, int]]
         content = {"id": 900 - number, "task": "QI", "language": "vn", "origin_query": query, "item_title": title}
         lines.append(json.dumps(content, ensure_ascii=False))
     (folder / "test_QI.txt").write_bytes(("\n".join(lines) + "\n").encode())
-    answers = pd.DataFrame(
-        {"id": [900 - number for number in range(len(rows))], "prediction": [row[2] for row in rows]}
-    )
+    columns = ["origin_query", "target", "prediction"]
+    answers = pd.DataFrame(rows, columns=columns, dtype=object).assign(language="vn")
+    answers.insert(0, "id", [900 - number for number in range(len(rows))])
     return answers.sample(frac=1.0, random_state=0)
 
 
@@ -41,10 +41,13 @@ def test_what_is_written_passes_the_check_and_says_what_was_answered(tmp_path: P
     assert list(lines[0]) == ["id", "language", "origin_query", "item_title", "prediction"]
 
 
+ROWS = [("áo", "Shirt", 1), (None, "", 0), ("x", None, 1)]
+ANSWERS = pd.DataFrame(ROWS, columns=["origin_query", "target", "prediction"], dtype=object).assign(language="vn", id=[900, 899, 898])
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    answers = write_test_file(tmp_path, [("áo", "Shirt", 1), (None, "", 0), ("x", None, 1)])
-    submit.write_submission({"QI": answers}, tmp_path, tmp_path / "out")
+    submit.write_submission({"QI": write_test_file(tmp_path, ROWS)}, tmp_path, tmp_path / "out")
     return tmp_path
 
 
@@ -102,20 +105,32 @@ def test_the_check_reports_a_wrong_archive(folder: Path) -> None:
 
 def test_the_same_answers_give_the_same_bytes(folder: Path) -> None:
     before = (folder / "out" / "submit.zip").read_bytes()
-    answers = pd.DataFrame({"id": [898, 899, 900], "prediction": [1, 0, 1]})
-    submit.write_submission({"QI": answers}, folder, folder / "out")
+    submit.write_submission({"QI": ANSWERS.sort_values("id")}, folder, folder / "out")
     assert (folder / "out" / "submit.zip").read_bytes() == before
 
 
 def test_a_row_without_an_answer_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="1 test rows have no answer, the first is id 898"):
-        submit.write_submission({"QI": pd.DataFrame({"id": [899, 900], "prediction": [1, 0]})}, folder, folder / "out")
+        submit.write_submission({"QI": ANSWERS[ANSWERS["id"] > 898]}, folder, folder / "out")
+
+
+@pytest.mark.parametrize(
+    "change", [{"language": "id"}, {"origin_query": "ao"}, {"origin_query": None}, {"target": "shirt"}, {"target": None}]
+)
+def test_an_answer_for_other_texts_is_refused(change: dict, folder: Path) -> None:
+    """The same ids with other texts: answers of another release of the data."""
+    other = ANSWERS.copy()
+    for column, value in change.items():
+        other.loc[0, column] = value
+    with pytest.raises(ValueError, match="QI: id 900 was answered with other texts than the test file's; run notebook 02"):
+        submit.write_submission({"QI": other}, folder, folder / "out")
 
 
 def test_escapes_follow_the_test_file(tmp_path: Path) -> None:
     line = {"id": 1, "task": "QI", "language": "ja", "origin_query": "靴", "item_title": "shoe"}
     (tmp_path / "test_QI.txt").write_text(json.dumps(line) + "\n", "ascii")
-    submit.write_submission({"QI": pd.DataFrame({"id": [1], "prediction": [1]})}, tmp_path, tmp_path / "out")
+    row = {"id": [1], "language": ["ja"], "origin_query": ["靴"], "target": ["shoe"], "prediction": [1]}
+    submit.write_submission({"QI": pd.DataFrame(row)}, tmp_path, tmp_path / "out")
     assert b'"\\u9774"' in (tmp_path / "out" / "submit_QI.txt").read_bytes()
 
 

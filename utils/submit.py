@@ -41,19 +41,23 @@ def _text(value: object) -> str | None:
 def format_submission(test: pd.DataFrame, answers: pd.DataFrame, task: str, ascii_only: bool = False) -> str:
     """The lines of one task, in the test file's order and with its texts unchanged.
 
-    `test` is the raw table, `answers` holds `id, prediction`. `ascii_only` escapes other characters as the test file does.
-    Raises ValueError if a row has no answer or two.
+    `test` is the raw table; `answers` holds `id, language, origin_query, target, prediction`, the texts being those that were answered.
+    `ascii_only` escapes other characters as the test file does. Raises ValueError if a row has no answer or two, or one for other texts.
     """
     if answers["id"].duplicated().any():
         raise ValueError(f"{task}: an id is answered twice")
-    prediction = test["id"].map(answers.set_index("id")["prediction"])
-    missing = test["id"][prediction.isna()]
+    texts = ["language", "origin_query", "target"]
+    answered = {row[0]: row[1:] for row in answers[["id", *texts, "prediction"]].itertuples(index=False)}
+    missing = test["id"][~test["id"].isin(list(answered))]
     if len(missing):
         raise ValueError(f"{task}: {len(missing)} test rows have no answer, the first is id {missing.iloc[0]}")
-    columns = (test["id"], test["language"], test["origin_query"], test["target"], prediction)
     lines = []
-    for number, language, query, target, answer in zip(*columns, strict=True):
-        values = (int(number), language, _text(query), _text(target), int(answer))
+    for number, *own in test[["id", *texts]].itertuples(index=False):
+        *others, prediction = answered[number]
+        own, others = [_text(value) for value in own], [_text(value) for value in others]
+        if own != others:
+            raise ValueError(f"{task}: id {number} was answered with other texts than the test file's; run notebook 02 again")
+        values = (int(number), *own, int(prediction))
         lines.append(json.dumps(dict(zip(_keys(task), values, strict=True)), ensure_ascii=ascii_only))
     return "\n".join(lines) + "\n"
 

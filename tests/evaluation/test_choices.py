@@ -23,8 +23,12 @@ def few_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_oof(folder: Path, noise: float, seed: int, rows: slice = slice(None)) -> pd.DataFrame:
-    """A candidate's out-of-fold table in an order of its own; probabilities follow the labels, the less the more noise."""
-    odds = LABEL * 2 - 1 + np.random.default_rng(seed).normal(0, noise, ROWS)
+    """A candidate's out-of-fold table in an order of its own; probabilities follow the labels, the less the more noise.
+
+    Most of the noise is common to all: what is hard is hard for every candidate.
+    """
+    common, own = (np.random.default_rng(number).normal(0, noise, ROWS) for number in (99, seed))
+    odds = LABEL * 2 - 1 + common + 0.1 * own
     table = pd.DataFrame(
         {"id": TRAIN["id"], "language": "en", "label": LABEL, "probability": 1 / (1 + np.exp(-odds)), "fold": 0}
     )
@@ -40,7 +44,7 @@ def make_board(folder: Path, noises: dict[str, float], rows: dict[str, int] | No
     """The candidates' tables, and their rows of the leaderboard."""
     board = []
     for number, (name, noise) in enumerate(noises.items()):
-        write_oof(folder / name, noise, number)
+        write_oof(folder / name, noise, 20 + number)
         table = leaderboard.read_oof(folder / name, TRAIN, 1)
         f1 = intervals.cross_fitted_f1(table, np.ones(ROWS))
         auc = roc_auc_score(table["label"], table["probability"])
@@ -135,12 +139,14 @@ def test_the_sentence_tells_the_lead_and_the_noise() -> None:
         }
     )
     leads = pd.DataFrame(
-        {"f1_change": [0.0625, 0.01], "f1_change_lo": [0.03, -0.01], "f1_change_hi": [0.09, 0.03]},
+        [[0.0625, 0.03, 0.09, 0.02, -0.01, 0.03], [0.01, -0.01, 0.03, 0.0, -0.01, 0.01]],
+        columns=DIFFERENCE,
         index=["gemma", "qwen"],
     )
     assert choices.explain(board, "QC", ["e5", "qwen"], leads) == (
         "e5, qwen into the final training. e5 leads with F1 0.812 [0.800, 0.825] and AUC 0.900; "
-        "+0.062 F1 [+0.030, +0.090] over gemma; +0.010 F1 [-0.010, +0.030] over qwen, inside the noise."
+        "+0.062 F1 [+0.030, +0.090] and +0.020 AUC [-0.010, +0.030] over gemma; "
+        "+0.010 F1 [-0.010, +0.030] and +0.000 AUC [-0.010, +0.010] over qwen, inside the noise."
     )
 
 
@@ -184,32 +190,38 @@ def test_variants_on_the_same_rows_are_compared_with_their_candidate(tmp_path: P
     assert together.index.tolist() == [("QC", "e5-no-translation")] and choices.gather({"QI": nothing}).empty
 
 
-def change(low: float, high: float) -> pd.DataFrame:
-    """The table of one variant whose F1 changes between two ends."""
-    values = [(low + high) / 2, low, high, 0.01, 0.005, 0.015]
+def change(f1: tuple[float, float], auc: tuple[float, float]) -> pd.DataFrame:
+    """The table of one variant whose F1 and AUC change between two ends each."""
+    values = [sum(f1) / 2, *f1, sum(auc) / 2, *auc]
     return pd.DataFrame([values], columns=DIFFERENCE, index=["e5-no-translation"])
 
 
-def test_translation_is_used_where_its_gain_was_shown() -> None:
+UP, AROUND, DOWN = (0.01, 0.03), (-0.01, 0.03), (-0.03, -0.01)
+
+
+@pytest.mark.parametrize(
+    ("f1", "auc", "adopted", "noise"),
+    [
+        (UP, UP, True, False), (UP, AROUND, True, False), (AROUND, UP, True, False),  # one is enough
+        (AROUND, AROUND, False, True),
+        (UP, DOWN, False, False), (DOWN, UP, False, False), (DOWN, AROUND, False, False), (AROUND, DOWN, False, False),
+    ],
+)  # fmt: skip
+def test_an_idea_is_adopted_where_one_interval_lies_above_zero_and_none_below(
+    f1: tuple, auc: tuple, adopted: bool, noise: bool
+) -> None:
+    table = change(f1, auc)
+    row = table.iloc[0]
+    assert (choices.is_adopted(row), choices.is_noise(row)) == (adopted, noise)
     finalists = [Recipe("e5", "xlm-r"), Recipe("gemma", "gemma", translation=False)]
-    assert [recipe.translation for recipe in choices.apply_ideas(finalists, change(0.01, 0.03), "e5")] == [True, True]
-    assert [recipe.translation for recipe in choices.apply_ideas(finalists, change(-0.01, 0.03), "e5")] == [
-        False,
-        False,
-    ]
-    assert [recipe.translation for recipe in choices.apply_ideas(finalists, change(-0.03, -0.01), "e5")] == [
-        False,
-        False,
-    ]
-    assert choices.apply_ideas(finalists, change(0.01, 0.03), "other") == finalists  # it was not compared
+    assert [recipe.translation for recipe in choices.apply_ideas(finalists, table, "e5")] == [adopted] * 2
+    assert choices.apply_ideas(finalists, table, "other") == finalists  # it was not compared
+    text = choices.explain_ideas(table, "e5")
+    assert text.endswith(f"the finals train {'with' if adopted else 'without'} it.") and ("noise" in text) == noise
 
 
 def test_the_sentence_tells_what_translation_brings() -> None:
-    assert choices.explain_ideas(change(0.01, 0.03), "e5") == (
+    assert choices.explain_ideas(change(UP, (0.005, 0.015)), "e5") == (
         "Translation brings e5 +0.0200 F1 [+0.0100, +0.0300] and +0.0100 AUC [+0.0050, +0.0150]: the finals train with it."
     )
-    assert choices.explain_ideas(change(-0.01, 0.03), "e5").endswith(
-        "+0.0150], inside the noise: the finals train without it."
-    )
-    assert choices.explain_ideas(change(-0.03, -0.01), "e5").endswith("+0.0150]: the finals train without it.")
-    assert choices.explain_ideas(change(0.01, 0.03), "other") == ""
+    assert choices.explain_ideas(change(UP, UP), "other") == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from utils.core.recipe import Recipe
-from utils.evaluation.intervals import auc_of, cross_fitted_f1, excludes_zero, paired_difference
+from utils.evaluation.intervals import auc_of, cross_fitted_f1, paired_difference
 from utils.evaluation.leaderboard import read_oof
 
 NO_TRANSLATION = "-no-translation"  # ends the name of the variant without it
@@ -52,8 +52,8 @@ def choose_finalists(
 ) -> tuple[list[str], pd.DataFrame]:
     """The candidates for the final training, the champion first, and the champion's lead over the best of each other family.
 
-    The champion has the highest cross-fitted F1 (then AUC) of the candidates in `names` that were trained on as many rows as most of them.
-    The best of another family goes on, too, where the interval of the champion's lead includes zero, at most `count` in all.
+    The champion has the highest cross-fitted F1 (then AUC) of the candidates in `names` that were trained on the most rows.
+    The best of another family goes on, too, where the champion's lead over it is not clear (`is_adopted`), at most `count` in all.
     Raises ValueError if none of them is on the leaderboard.
     """
     rows = board[(board["task"] == task) & (board["scheme"] == "query") & board["recipe"].isin(names)]
@@ -65,15 +65,29 @@ def choose_finalists(
     own, leads, finalists = read_oof(folder / champion["recipe"], train, seed), {}, [str(champion["recipe"])]
     others = alike[alike["family"] != champion["family"]].drop_duplicates("family")
     for name in others["recipe"]:
-        leads[name] = compare(own, read_oof(folder / name, train, seed), seed)
-        if leads[name]["f1_change_lo"] <= 0:
+        other = read_oof(folder / name, train, seed)
+        if set(other["id"]) != set(own["id"]):
+            print(f"notice: {task}: {name} was validated on other rows than {champion['recipe']}, so they are not compared")
+            continue
+        leads[name] = compare(own, other, seed)
+        if not is_adopted(leads[name]):
             finalists.append(str(name))
     return finalists[:count], pd.DataFrame.from_dict(leads, orient="index", columns=DIFFERENCE).rename_axis("runner-up")
 
 
 def is_adopted(change: "pd.Series[float] | dict[str, float]") -> bool:
-    """Whether a difference is adopted: the interval of F1 lies above zero."""
-    return excludes_zero({"lo": change["f1_change_lo"]})
+    """Whether a difference is adopted: the interval of F1 or that of AUC lies above zero, and neither lies below.
+
+    What a training changes is the order of the rows, which AUC sees on a few hundred rows already; F1 at one threshold needs many more.
+    """
+    measures = ("f1_change", "auc_change")
+    above = any(change[f"{measure}_lo"] > 0 for measure in measures)
+    return above and not any(change[f"{measure}_hi"] < 0 for measure in measures)
+
+
+def is_noise(change: "pd.Series[float] | dict[str, float]") -> bool:
+    """Whether both intervals of a difference include zero."""
+    return all(change[f"{measure}_lo"] <= 0 <= change[f"{measure}_hi"] for measure in ("f1_change", "auc_change"))
 
 
 def explain(board: pd.DataFrame, task: str, finalists: list[str], leads: pd.DataFrame) -> str:
@@ -84,8 +98,11 @@ def explain(board: pd.DataFrame, task: str, finalists: list[str], leads: pd.Data
         f"[{champion['f1_lo']:.3f}, {champion['f1_hi']:.3f}] and AUC {champion['auc']:.3f}"
     )
     for name, lead in leads.iterrows():
-        noise = "" if lead["f1_change_lo"] > 0 else ", inside the noise"
-        text += f"; {lead['f1_change']:+.3f} F1 [{lead['f1_change_lo']:+.3f}, {lead['f1_change_hi']:+.3f}] over {name}{noise}"
+        noise = ", inside the noise" if is_noise(lead) else ""
+        text += (
+            f"; {lead['f1_change']:+.3f} F1 [{lead['f1_change_lo']:+.3f}, {lead['f1_change_hi']:+.3f}] and "
+            f"{lead['auc_change']:+.3f} AUC [{lead['auc_change_lo']:+.3f}, {lead['auc_change_hi']:+.3f}] over {name}{noise}"
+        )
     return text + "."
 
 
@@ -106,7 +123,7 @@ def explain_ideas(ideas: pd.DataFrame, name: str) -> str:
     if variant not in ideas.index:
         return ""
     change = ideas.loc[variant]
-    inside = "" if change["f1_change_lo"] > 0 or change["f1_change_hi"] < 0 else ", inside the noise"
+    inside = ", inside the noise" if is_noise(change) else ""
     verdict = "with" if is_adopted(change) else "without"
     return (
         f"Translation brings {name} {change['f1_change']:+.4f} F1 [{change['f1_change_lo']:+.4f}, {change['f1_change_hi']:+.4f}] and "

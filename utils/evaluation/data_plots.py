@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from utils.core.schema import LANGUAGES
 from utils.evaluation.figure import BLUE, GREEN, GREY, INK, RED, new_figure
 
+
 def shares_by_language(counts: pd.DataFrame, title: str) -> Figure:
     """Share of each split's rows by language: `language, split, rows`. Languages that training lacks stand out."""
     table = counts.pivot_table(index="language", columns="split", values="rows", fill_value=0)
@@ -91,7 +92,7 @@ def confusion(table: pd.DataFrame, title: str) -> Figure:
 def fold_balance(parts: pd.DataFrame, title: str) -> Figure:
     """Rows and positives of each fold, and its share of each language: `fold, language, label`."""
     figure, (left, right) = new_figure(10, 2.8, 2)
-    by_label = pd.crosstab(parts["fold"], parts["label"])
+    by_label = pd.crosstab(parts["fold"], parts["label"]).reindex(columns=[0, 1], fill_value=0)
     by_language = pd.crosstab(parts["fold"], parts["language"], normalize="index")
     left.bar(by_label.index, by_label[0], color=GREY, label="not relevant")
     left.bar(by_label.index, by_label[1], bottom=by_label[0], color=BLUE, label="relevant")

@@ -121,7 +121,9 @@ def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series) -> pd.Data
         weights = _weights(held_out["language"], shares)
         # Marked (`es*`): these rows' networks never saw their language, while those of the other rows did.
         parts.append(held_out.assign(kind=UNSEEN, weight=weights, language=held_out["language"] + "*"))
-    rows = pd.concat(parts, ignore_index=True)
+    # Rows of a kind that the test lacks do not count; where it shares no language at all, seen rows are all there is.
+    counted = [part for part in parts if part["weight"].any()] or [parts[0].assign(weight=1.0)]
+    rows = pd.concat(counted, ignore_index=True)
     return rows.assign(query_group=rows["id"].map(clusters))
 
 

@@ -15,7 +15,7 @@ from utils.core.schema import AUXILIARY
 from utils.data import folds
 from utils.data.groups import query_groups
 from utils.data.tables import sample_queries
-from utils.evaluation.choices import DIFFERENCE, compare, is_adopted
+from utils.evaluation.choices import DIFFERENCE, compare, is_adopted, is_noise
 from utils.evaluation.leaderboard import read_oof
 from utils.evaluation.metrics import auc, f1
 from utils.evaluation.thresholds import best_threshold
@@ -117,7 +117,7 @@ def _at_equal_steps(gains: pd.DataFrame, task: str) -> pd.Series | None:
 
 
 def is_better(gains: pd.DataFrame, task: str) -> bool:
-    """TAPT is adopted for the final training if, at equal steps, the paired 95 % interval of its gain in F1 excludes zero."""
+    """TAPT is adopted for the final training if, at equal steps, the paired 95 % interval of its gain excludes zero (`choices.is_adopted`)."""
     gain = _at_equal_steps(gains, task)
     return gain is not None and is_adopted(gain)
 
@@ -128,7 +128,7 @@ def explain(gains: pd.DataFrame, task: str) -> str:
     if gain is None:
         return "the data holds no auxiliary task, so the final training goes straight to its task."
     choice = f"starts on {AUXILIARY[task]}" if is_adopted(gain) else "goes straight to its task"
-    noise = "" if gain["f1_change_lo"] > 0 or gain["f1_change_hi"] < 0 else ", which is inside the noise"
+    noise = ", which is inside the noise" if is_noise(gain) else ""
     return (
         f"at equal steps the auxiliary task brings {gain['f1_change']:+.4f} F1 [{gain['f1_change_lo']:+.4f}, {gain['f1_change_hi']:+.4f}] and "
         f"{gain['auc_change']:+.4f} AUC [{gain['auc_change_lo']:+.4f}, {gain['auc_change_hi']:+.4f}]{noise}. So the final training {choice}."
