@@ -12,7 +12,7 @@ HEIGHTS = (
     {"core"},
     {"data", "models"},
     {"sample", "training", "evaluation"},
-    {"translation", "profiles"},
+    {"ensemble", "translation", "profiles"},
     {"experiment", "planning"},
     {"arguments", "pipeline", "score", "submit", "export"},
 )

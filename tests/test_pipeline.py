@@ -91,7 +91,14 @@ def test_tables_have_their_columns_and_every_row(smoke: Smoke) -> None:
         assert len(table) == raw
         assert list(read_table(run.fold_table(task)).columns) == list(FOLD_COLUMNS)
         finals = sorted((run.final / task).iterdir())
-        assert [final.name for final in finals] == ["e5-small", "gemma-3-270m", "overlap", "tfidf", "wordpairs", "zeroshot"]
+        assert [final.name for final in finals] == [
+            "e5-small",
+            "gemma-3-270m",
+            "overlap",
+            "tfidf",
+            "wordpairs",
+            "zeroshot",
+        ]
         for final in finals:
             for name in ("oof", "dev", "test"):
                 table = read_table(final / f"{name}.parquet")
@@ -145,7 +152,9 @@ def test_the_leaderboard_and_the_scores_hold_what_was_promised(smoke: Smoke) -> 
     assert set(scores["recipe"]) == {"ensemble", *board["recipe"]}
     assert set(scores["split"]) == {"oof", "estimate", "dev", "test"}
     estimate = scores[scores["split"] == "estimate"]
-    assert estimate[["task", "language"]].to_numpy().tolist() == [[t, k] for t in ("QC", "QI") for k in ("all", "seen", "unseen")]
+    assert estimate[["task", "language"]].to_numpy().tolist() == [
+        [t, k] for t in ("QC", "QI") for k in ("all", "seen", "unseen")
+    ]
     candidates = scores[scores["recipe"] != "ensemble"]  # which has several thresholds
     assert (candidates["f1"] <= candidates["f1_best"] + 1e-9).all()
     whole = scores[(scores["recipe"] == "ensemble") & (scores["language"] == "all")]

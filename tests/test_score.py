@@ -16,7 +16,7 @@ from conftest import Shell, open_environment
 from utils import export, profiles, score
 from utils.core import paths, recipe, settings
 from utils.data.pairs import read_pairs
-from utils.evaluation import decide
+from utils.ensemble import decide
 from utils.experiment import answer as answer_module
 from utils.experiment.answer import answer_anywhere, translate
 from utils.models import build, trained

@@ -42,7 +42,9 @@ def test_what_is_written_passes_the_check_and_says_what_was_answered(tmp_path: P
 
 
 ROWS = [("áo", "Shirt", 1), (None, "", 0), ("x", None, 1)]
-ANSWERS = pd.DataFrame(ROWS, columns=["origin_query", "target", "prediction"], dtype=object).assign(language="vn", id=[900, 899, 898])
+ANSWERS = pd.DataFrame(ROWS, columns=["origin_query", "target", "prediction"], dtype=object).assign(
+    language="vn", id=[900, 899, 898]
+)
 
 
 @pytest.fixture
@@ -115,14 +117,17 @@ def test_a_row_without_an_answer_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"language": "id"}, {"origin_query": "ao"}, {"origin_query": None}, {"target": "shirt"}, {"target": None}]
+    "change",
+    [{"language": "id"}, {"origin_query": "ao"}, {"origin_query": None}, {"target": "shirt"}, {"target": None}],
 )
 def test_an_answer_for_other_texts_is_refused(change: dict, folder: Path) -> None:
     """The same ids with other texts: answers of another release of the data."""
     other = ANSWERS.copy()
     for column, value in change.items():
         other.loc[0, column] = value
-    with pytest.raises(ValueError, match="QI: id 900 was answered with other texts than the test file's; run notebook 02"):
+    with pytest.raises(
+        ValueError, match="QI: id 900 was answered with other texts than the test file's; run notebook 02"
+    ):
         submit.write_submission({"QI": other}, folder, folder / "out")
 
 

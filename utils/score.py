@@ -38,7 +38,13 @@ def _parse() -> argparse.Namespace:
         default="",
         help="hold the weights in fewer bits (default: as trained)",
     )
-    parser.add_argument("--ranks", type=int, default=0, metavar="N", help="processes (default: one per GPU, else one per core for many rows)")
+    parser.add_argument(
+        "--ranks",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes (default: one per GPU, else one per core for many rows)",
+    )
     arguments = parser.parse_args()
     run = paths.Run(arguments.run)
     if not run.ensemble_file.exists():

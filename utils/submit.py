@@ -56,7 +56,9 @@ def format_submission(test: pd.DataFrame, answers: pd.DataFrame, task: str, asci
         *others, prediction = answered[number]
         own, others = [_text(value) for value in own], [_text(value) for value in others]
         if own != others:
-            raise ValueError(f"{task}: id {number} was answered with other texts than the test file's; run notebook 02 again")
+            raise ValueError(
+                f"{task}: id {number} was answered with other texts than the test file's; run notebook 02 again"
+            )
         values = (int(number), *own, int(prediction))
         lines.append(json.dumps(dict(zip(_keys(task), values, strict=True)), ensure_ascii=ascii_only))
     return "\n".join(lines) + "\n"

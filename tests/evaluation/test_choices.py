@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from utils.core.recipe import Recipe
 from utils.data.tables import write_table
 from utils.evaluation import choices, intervals, leaderboard
-from utils.evaluation.choices import DIFFERENCE, choose_finalists
+from utils.evaluation.choices import DIFFERENCE, Finalists, choose_finalists
 
 ROWS = 400
 LABEL = np.random.default_rng(0).integers(0, 2, ROWS)
@@ -143,10 +143,10 @@ def test_the_sentence_tells_the_lead_and_the_noise() -> None:
         columns=DIFFERENCE,
         index=["gemma", "qwen"],
     )
-    assert choices.explain(board, "QC", ["e5", "qwen"], leads) == (
+    assert choices.explain(board, "QC", Finalists(["e5", "qwen"], leads)) == (
         "e5, qwen into the final training. e5 leads with F1 0.812 [0.800, 0.825] and AUC 0.900; "
-        "+0.062 F1 [+0.030, +0.090] and +0.020 AUC [-0.010, +0.030] over gemma; "
-        "+0.010 F1 [-0.010, +0.030] and +0.000 AUC [-0.010, +0.010] over qwen, inside the noise."
+        "+0.0625 F1 [+0.0300, +0.0900] and +0.0200 AUC [-0.0100, +0.0300] over gemma; "
+        "+0.0100 F1 [-0.0100, +0.0300] and +0.0000 AUC [-0.0100, +0.0100] (inside the noise) over qwen."
     )
 
 

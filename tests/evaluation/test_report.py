@@ -131,9 +131,7 @@ def test_the_page_loads_nothing_from_elsewhere(run: paths.Run) -> None:
 
 
 LONG = "_".join(f"{number:04d}" for number in range(200))  # wider than any screen, without a space
-WIDE = (
-    pd.DataFrame([range(1000, 1040)] * 2, index=["a name of many words", "b"]).add_prefix("a_column_").to_html()
-)
+WIDE = pd.DataFrame([range(1000, 1040)] * 2, index=["a name of many words", "b"]).add_prefix("a_column_").to_html()
 HOSTILE = "<script>window.ran = true</script><img class='foreign' src='https://example.org/x.png' onerror='window.ran = true'>"
 
 

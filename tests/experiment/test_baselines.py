@@ -70,7 +70,9 @@ def test_overlap_learns_that_common_words_are_relevant_through_the_translation()
     with_english, again = answer("overlap", train, test), answer("overlap", train, test.iloc[::-1])
     assert auc(test["label"], with_english) == 1.0
     assert again[::-1].tolist() == with_english.tolist()  # a row's probability does not depend on its position
-    assert np.ptp(answer("overlap", train, test, False)) == pytest.approx(0)  # the codes have no letter in common with any target
+    assert np.ptp(answer("overlap", train, test, False)) == pytest.approx(
+        0
+    )  # the codes have no letter in common with any target
 
 
 def test_tfidf_separates_rows_by_the_words_of_the_target() -> None:
@@ -89,14 +91,16 @@ def test_tfidf_weighs_as_scikit_learn_does() -> None:
     idf = baselines._document_frequencies(blocks)
     weighted = baselines._weigh(blocks, idf)
     expected = TfidfTransformer(sublinear_tf=True).fit_transform(blocks[2])
-    assert np.abs((weighted[:, 2 * baselines.COLUMNS :] - expected)).max() < 1e-12
+    assert np.abs(weighted[:, 2 * baselines.COLUMNS :] - expected).max() < 1e-12
 
 
 def test_word_pairs_learn_what_goes_together_where_no_word_is_common() -> None:
     """Codes and words have nothing in common; which code goes with which word is learned from pairs alone."""
     train, test = toy(600, 1), toy(200, 2)
     assert auc(test["label"], answer("wordpairs", train, test, False)) > 0.97
-    assert abs(auc(test["label"], answer("tfidf", train, test, False)) - 0.5) < 0.15  # sees both sides, not what goes with what
+    assert (
+        abs(auc(test["label"], answer("tfidf", train, test, False)) - 0.5) < 0.15
+    )  # sees both sides, not what goes with what
 
 
 def test_forms_of_a_word_meet() -> None:

@@ -23,8 +23,17 @@ def rows(count: int, first: int = 0, languages: tuple[str, ...] = ("en", "es", "
     query = [f"shoe {number // 2}" for number in numbers]
     target = [f"shoes {number // 2}" if number % 2 else "tools" for number in numbers]
     language = [languages[number // 2 % len(languages)] for number in numbers]
-    columns = {"id": numbers, "language": language, "origin_query": query, "query": query, "query_en": query, "target": target}
-    table = pd.DataFrame(columns).assign(label=[number % 2 for number in numbers], fold=[number // 2 % 2 for number in numbers])
+    columns = {
+        "id": numbers,
+        "language": language,
+        "origin_query": query,
+        "query": query,
+        "query_en": query,
+        "target": target,
+    }
+    table = pd.DataFrame(columns).assign(
+        label=[number % 2 for number in numbers], fold=[number // 2 % 2 for number in numbers]
+    )
     return table.assign(query_group=table["query"], category_group="")
 
 
@@ -53,7 +62,10 @@ def test_folds_leave_tables_joined_by_id_and_their_mean(tmp_path: Path) -> None:
     ("change", "expected"),
     [
         ({}, []),
-        ({"name": "overlap", "score_tokens": 1, "pack_tokens": 1, "zero_stage": 2, "checkpointing": True}, []),  # how, not what
+        (
+            {"name": "overlap", "score_tokens": 1, "pack_tokens": 1, "zero_stage": 2, "checkpointing": True},
+            [],
+        ),  # how, not what
         ({"translation": False}, [["oof", "test"]]),
         ({"seed": 7}, [["oof", "test"]]),
     ],
@@ -111,7 +123,9 @@ def test_other_weights_train_again(trained: tuple[Path, Runtime], monkeypatch: p
     assert missing(TINY, DATA, folder, runtime, keep=True) == [["oof", "test"]]
 
 
-def test_another_version_of_text_or_code_trains_again(trained: tuple[Path, Runtime], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_text_or_code_trains_again(
+    trained: tuple[Path, Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, runtime = trained
     monkeypatch.setattr(crossfit, "VERSIONS", ("another",))
     assert missing(TINY, DATA, folder, runtime, keep=True) == [["oof", "test"]]
@@ -154,7 +168,9 @@ def test_a_candidate_that_matters_is_never_skipped(tiny_gemma: Path, tmp_path: P
 
 def test_finals_have_their_held_out_recipes_in_their_folders(tmp_path: Path) -> None:
     held_out = WORDS.with_(name="held-out", variant_of="overlap", scheme="leave-language", folds=(1, 2))
-    crossfit.fit_finals({"QI": [WORDS]}, {"QI": {"overlap": held_out}}, {"QI": DATA}, tmp_path, 4, Runtime(style="none"))
+    crossfit.fit_finals(
+        {"QI": [WORDS]}, {"QI": {"overlap": held_out}}, {"QI": DATA}, tmp_path, 4, Runtime(style="none")
+    )
     oof = read_table(tmp_path / "QI" / "overlap" / "held-out" / "oof.parquet")
     assert set(oof["language"]) == {"es", "fr"} and oof.groupby("language").size().max() <= 4
     assert not (tmp_path / "QI" / "overlap" / "held-out" / "test.parquet").exists()

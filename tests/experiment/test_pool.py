@@ -12,7 +12,9 @@ from utils.experiment.pool import Task, WorkerError
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_task_has_a_process_and_one_thread_of_its_own(workers: int, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_every_task_has_a_process_and_one_thread_of_its_own(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     names = ["a", "b", "c"]
     pool.run([Task(name, work.note, (tmp_path, name)) for name in names], workers, "lines")
     notes = [(tmp_path / name).read_text().split() for name in names]
@@ -24,7 +26,9 @@ def test_every_task_has_a_process_and_one_thread_of_its_own(workers: int, tmp_pa
 
 
 def test_the_most_expensive_task_starts_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    pool.run([Task(name, work.note, (tmp_path, name), cost) for name, cost in (("a", 1), ("b", 3), ("c", 2))], 1, "lines")
+    pool.run(
+        [Task(name, work.note, (tmp_path, name), cost) for name, cost in (("a", 1), ("b", 3), ("c", 2))], 1, "lines"
+    )
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("noted")]
     assert lines == ["noted b", "noted c", "noted a"]
 
@@ -32,7 +36,11 @@ def test_the_most_expensive_task_starts_first(tmp_path: Path, capsys: pytest.Cap
 def test_a_failure_names_its_task_and_ends_the_others_while_finished_work_stays(tmp_path: Path) -> None:
     tasks = [Task("done", work.note, (tmp_path, "done"), 3), Task("waits", work.wait, (tmp_path, "waiting"), 2)]
     with pytest.raises(WorkerError, match="breaks: ValueError: nothing fits"):
-        pool.run([*tasks, Task("breaks", work.fail, (tmp_path,), 1), Task("never", work.note, (tmp_path, "never"))], 2, "none")
+        pool.run(
+            [*tasks, Task("breaks", work.fail, (tmp_path,), 1), Task("never", work.note, (tmp_path, "never"))],
+            2,
+            "none",
+        )
     assert (tmp_path / "done").exists() and not (tmp_path / "never").exists()
     assert not psutil.pid_exists(int((tmp_path / "waiting").read_text()))
 

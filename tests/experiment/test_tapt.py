@@ -118,7 +118,9 @@ def write_arm(folder: Path, noise: float, seed: int = 0, first: bool = False) ->
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, 2 * QUERIES)
     values = label + rng.normal(scale=noise, size=len(label))
-    table = pd.DataFrame({"id": range(len(label)), "language": "en", "label": label, "probability": 1 / (1 + np.exp(-values)), "fold": 0})
+    table = pd.DataFrame(
+        {"id": range(len(label)), "language": "en", "label": label, "probability": 1 / (1 + np.exp(-values)), "fold": 0}
+    )
     write_table(table, folder / "oof.parquet")
     facts = {"train_rows": 4} | ({"auxiliary_rows": 6, **PROOF} if first else {})
     write_json(folder / "fold0" / "facts.json", facts)
@@ -158,11 +160,17 @@ def test_tapt_is_adopted_if_its_interval_at_equal_steps_excludes_zero(tmp_path: 
     assert gains["match"].tolist() == ["epochs", "steps"] and (gains["f1_change_lo"] > 0).all()
     assert tapt.is_better(gains, "QC") and not tapt.is_better(gains, "QI")
     text = tapt.explain(gains, "QC")
-    assert "the final training starts on QI" in text and "noise" not in text and f"{gains['f1_change'].iloc[1]:+.4f} F1" in text
+    assert (
+        "the final training starts on QI" in text
+        and "noise" not in text
+        and f"{gains['f1_change'].iloc[1]:+.4f} F1" in text
+    )
 
 
 @pytest.mark.parametrize(("direct", "tapt_noise"), [(1.0, 1.0), (0.1, 3.0)])
-def test_tapt_is_not_adopted_where_it_is_equal_worse_or_ahead_within_the_noise(direct: float, tapt_noise: float, tmp_path: Path) -> None:
+def test_tapt_is_not_adopted_where_it_is_equal_worse_or_ahead_within_the_noise(
+    direct: float, tapt_noise: float, tmp_path: Path
+) -> None:
     gains = gains_of(tmp_path, direct, tapt_noise)
     assert not tapt.is_better(gains, "QC")
     text = tapt.explain(gains, "QC")
@@ -177,7 +185,11 @@ def test_without_an_auxiliary_task_there_is_nothing_to_adopt() -> None:
 
 def comparison(task: str, folds: int) -> pd.DataFrame:
     """Rows of `comparison.csv` whose proof of the continuation is good."""
-    rows = [{"task": task, "arm": "tapt", "match": match, "fold": fold, **PROOF} for fold in range(folds) for match in tapt.MATCHES]
+    rows = [
+        {"task": task, "arm": "tapt", "match": match, "fold": fold, **PROOF}
+        for fold in range(folds)
+        for match in tapt.MATCHES
+    ]
     return pd.DataFrame([{"task": task, "arm": "direct", "match": "epochs", "fold": 0}, *rows], columns=tapt.COLUMNS)
 
 

@@ -2,7 +2,8 @@
 
 import sys
 
-ESCAPES = "backslashreplace"  # as Python's own error stream writes such characters
+# As Python's own error stream writes such characters.
+ESCAPES = "backslashreplace"
 
 
 def accept_all_text() -> None:

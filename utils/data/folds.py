@@ -25,7 +25,9 @@ def make_folds(
     """
     group = query_groups(table)
     if group.nunique() < count:
-        print(f"notice: {task} has {group.nunique()} groups of like queries, fewer than folds; only equal queries stay together")
+        print(
+            f"notice: {task} has {group.nunique()} groups of like queries, fewer than folds; only equal queries stay together"
+        )
         group = table["query"]
     category_group = by_target(table, tree, depth)
     stratum = table["language"] + " " + by_target(table, tree, 1)
@@ -42,9 +44,7 @@ def by_target(table: pd.DataFrame, tree: Taxonomy | None, depth: int) -> pd.Seri
     return table["target"].map(groups)
 
 
-def assign(
-    group: pd.Series, stratum: pd.Series, label: pd.Series, count: int, seed: int, name: str
-) -> np.ndarray:
+def assign(group: pd.Series, stratum: pd.Series, label: pd.Series, count: int, seed: int, name: str) -> np.ndarray:
     """The fold of each row: a group lies in one fold, and folds are alike in stratum and label.
 
     A stratum with fewer rows than folds is the label's alone. Raises ValueError if there are fewer groups than folds.
@@ -75,7 +75,9 @@ def make_category_folds(table: pd.DataFrame, count: int, seed: int) -> pd.DataFr
             print(f"notice: {groups.nunique()} category groups are fewer than {count} folds; no split by category")
         return NO_CATEGORIES
     fold = assign(groups, table["language"], table["label"], count, seed, "categories")
-    return pd.DataFrame(dict(zip(CATEGORY_COLUMNS, (groups.to_numpy(), fold), strict=True))).drop_duplicates(ignore_index=True)
+    return pd.DataFrame(dict(zip(CATEGORY_COLUMNS, (groups.to_numpy(), fold), strict=True))).drop_duplicates(
+        ignore_index=True
+    )
 
 
 def join_folds(clean: pd.DataFrame, folds: pd.DataFrame, categories: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -120,7 +122,9 @@ def split(
     if scheme not in SCHEMES:
         raise ValueError(f"unknown scheme {scheme!r}; use one of {', '.join(SCHEMES)}")
     if fold not in fold_numbers(table, scheme):
-        raise ValueError(f"scheme {scheme} has {len(fold_numbers(table, scheme))} folds of these rows, and no fold {fold}")
+        raise ValueError(
+            f"scheme {scheme} has {len(fold_numbers(table, scheme))} folds of these rows, and no fold {fold}"
+        )
     if scheme == "leave-language":
         validation = table["language"] == languages_of(table)[fold]
     else:

@@ -18,7 +18,9 @@ def find_leaks(table: pd.DataFrame, scheme: str) -> list[dict[str, float]]:
     Drift is the total variation distance of the shares (0 = equal, 1 = disjoint). `shared_query_rows` and `unseen_category_rows` are shares
     of the validation rows: whose query group is also in training, whose category group is not.
     """
-    codes = table.assign(query_code=pd.factorize(table["query_group"])[0], category_code=pd.factorize(table["category_group"])[0])
+    codes = table.assign(
+        query_code=pd.factorize(table["query_group"])[0], category_code=pd.factorize(table["category_group"])[0]
+    )
     has_categories = bool(table["category_group"].any())
     leaks = []
     for fold in fold_numbers(table, scheme):
@@ -101,14 +103,15 @@ def group_test_rows(run: Run, task: str, table: pd.DataFrame, tree: Taxonomy | N
 
 def explain(likeness: pd.DataFrame) -> str:
     """Why `query` validates, in figures: the unseen shares of the schemes and of the test, and the training rows left."""
-    query, strict, test = (likeness.loc[name] for name in ("query", "strict" if "strict" in likeness.index else "query", "the test"))
+    query, strict, test = (
+        likeness.loc[name] for name in ("query", "strict" if "strict" in likeness.index else "query", "the test")
+    )
     text = f"{test['unseen queries']:.1%} of the test rows have a query that training does not know; with *query* all validation rows have"
     if "report" in likeness.index and likeness.loc["report", "unseen category groups"] > 0:
-        text += (
-            f". {test['unseen category groups']:.1%} of the test rows have a new category group: {query['unseen category groups']:.1%} with "
-            f"*query*, {strict['unseen category groups']:.0%} with *report* and *strict*. *strict* leaves {strict['train_rows']:,.0f} training rows, "
-            f"*query* {query['train_rows']:,.0f}"
-        )
+        column = "unseen category groups"
+        text += f". {test[column]:.1%} of the test rows have a new category group: {query[column]:.1%} with *query*, "
+        text += f"{strict[column]:.0%} with *report* and *strict*. *strict* leaves {strict['train_rows']:,.0f} training rows, "
+        text += f"*query* {query['train_rows']:,.0f}"
     text += f". {test['unseen languages']:.0%} of the test rows are of new languages"
     return text + (", which *leave-language* stands for." if "leave-language" in likeness.index else ".")
 

@@ -46,7 +46,9 @@ def parse_line(line: str) -> tuple[Any, str]:
     without end are wrong, whatever Python makes of them.
     """
     try:
-        return json.loads(line, parse_constant=_read_constant, parse_float=_read_number, object_pairs_hook=_read_object), ""
+        return json.loads(
+            line, parse_constant=_read_constant, parse_float=_read_number, object_pairs_hook=_read_object
+        ), ""
     except json.JSONDecodeError as error:
         return None, f"not valid JSON ({error.msg}, character {error.colno}); fix the line"
     except RecursionError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -26,7 +27,9 @@ def compare(left: pd.DataFrame, right: pd.DataFrame, seed: int) -> dict[str, flo
     return dict(zip(DIFFERENCE, values, strict=True))
 
 
-def compare_variants(recipes: Sequence[Recipe], name: str, train: pd.DataFrame, folder: Path, seed: int) -> pd.DataFrame:
+def compare_variants(
+    recipes: Sequence[Recipe], name: str, train: pd.DataFrame, folder: Path, seed: int
+) -> pd.DataFrame:
     """What each idea of a candidate brings: the candidate less its variant, for variants validated on the same rows.
 
     One row per variant, with the keys of `DIFFERENCE`; a variant without results, or on other rows, is left out.
@@ -41,6 +44,13 @@ def compare_variants(recipes: Sequence[Recipe], name: str, train: pd.DataFrame, 
     return pd.DataFrame.from_dict(rows, orient="index", columns=DIFFERENCE).rename_axis("variant")
 
 
+class Finalists(NamedTuple):
+    """The candidates for the final training, the champion first, and the champion's lead over others."""
+
+    names: list[str]
+    leads: pd.DataFrame
+
+
 def gather(ideas: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The tasks' tables of `compare_variants` as one, with the task in its index; empty where nothing was compared."""
     compared = {task: changes for task, changes in ideas.items() if len(changes)}
@@ -49,7 +59,7 @@ def gather(ideas: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def choose_finalists(
     board: pd.DataFrame, task: str, names: Sequence[str], count: int, train: pd.DataFrame, folder: Path, seed: int
-) -> tuple[list[str], pd.DataFrame]:
+) -> Finalists:
     """The candidates for the final training, the champion first, and the champion's lead over the best of each other family.
 
     The champion has the highest cross-fitted F1 (then AUC) of the candidates in `names` that were trained on the most rows.
@@ -67,12 +77,16 @@ def choose_finalists(
     for name in others["recipe"]:
         other = read_oof(folder / name, train, seed)
         if set(other["id"]) != set(own["id"]):
-            print(f"notice: {task}: {name} was validated on other rows than {champion['recipe']}, so they are not compared")
+            print(
+                f"notice: {task}: {name} was validated on other rows than {champion['recipe']}, so they are not compared"
+            )
             continue
         leads[name] = compare(own, other, seed)
         if not is_adopted(leads[name]):
             finalists.append(str(name))
-    return finalists[:count], pd.DataFrame.from_dict(leads, orient="index", columns=DIFFERENCE).rename_axis("runner-up")
+    return Finalists(
+        finalists[:count], pd.DataFrame.from_dict(leads, orient="index", columns=DIFFERENCE).rename_axis("runner-up")
+    )
 
 
 def is_adopted(change: "pd.Series[float] | dict[str, float]") -> bool:
@@ -90,19 +104,16 @@ def is_noise(change: "pd.Series[float] | dict[str, float]") -> bool:
     return all(change[f"{measure}_lo"] <= 0 <= change[f"{measure}_hi"] for measure in ("f1_change", "auc_change"))
 
 
-def explain(board: pd.DataFrame, task: str, finalists: list[str], leads: pd.DataFrame) -> str:
+def explain(board: pd.DataFrame, task: str, finalists: Finalists) -> str:
     """The finalists, the champion's scores, and its lead over the runner-up of another family, said to be noise where it may be."""
-    champion = board[board["task"] == task].set_index("recipe").loc[finalists[0]]
+    names, leads = finalists
+    champion = board[board["task"] == task].set_index("recipe").loc[names[0]]
     text = (
-        f"{', '.join(finalists)} into the final training. {finalists[0]} leads with F1 {champion['f1']:.3f} "
+        f"{', '.join(names)} into the final training. {names[0]} leads with F1 {champion['f1']:.3f} "
         f"[{champion['f1_lo']:.3f}, {champion['f1_hi']:.3f}] and AUC {champion['auc']:.3f}"
     )
     for name, lead in leads.iterrows():
-        noise = ", inside the noise" if is_noise(lead) else ""
-        text += (
-            f"; {lead['f1_change']:+.3f} F1 [{lead['f1_change_lo']:+.3f}, {lead['f1_change_hi']:+.3f}] and "
-            f"{lead['auc_change']:+.3f} AUC [{lead['auc_change_lo']:+.3f}, {lead['auc_change_hi']:+.3f}] over {name}{noise}"
-        )
+        text += f"; {show_change(lead)} over {name}"
     return text + "."
 
 
@@ -123,9 +134,14 @@ def explain_ideas(ideas: pd.DataFrame, name: str) -> str:
     if variant not in ideas.index:
         return ""
     change = ideas.loc[variant]
-    inside = ", inside the noise" if is_noise(change) else ""
     verdict = "with" if is_adopted(change) else "without"
-    return (
-        f"Translation brings {name} {change['f1_change']:+.4f} F1 [{change['f1_change_lo']:+.4f}, {change['f1_change_hi']:+.4f}] and "
-        f"{change['auc_change']:+.4f} AUC [{change['auc_change_lo']:+.4f}, {change['auc_change_hi']:+.4f}]{inside}: the finals train {verdict} it."
-    )
+    return f"Translation brings {name} {show_change(change)}: the finals train {verdict} it."
+
+
+def show_change(change: "pd.Series[float] | dict[str, float]") -> str:
+    """A difference in words: F1 and AUC with their intervals, and that it is noise where both include zero."""
+    parts = []
+    for name in ("f1", "auc"):
+        middle, low, high = (change[f"{name}_change{end}"] for end in ("", "_lo", "_hi"))
+        parts.append(f"{middle:+.4f} {name.upper()} [{low:+.4f}, {high:+.4f}]")
+    return " and ".join(parts) + (" (inside the noise)" if is_noise(change) else "")

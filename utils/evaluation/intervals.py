@@ -94,7 +94,11 @@ def auc_of(table: pd.DataFrame, weight: Array) -> float:
 
 
 def paired_difference(
-    left: pd.DataFrame, right: pd.DataFrame, cluster: ArrayLike, measure: Callable[[pd.DataFrame, Array], float], seed: int
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    cluster: ArrayLike,
+    measure: Callable[[pd.DataFrame, Array], float],
+    seed: int,
 ) -> dict[str, float]:
     """`measure` of `left` less that of `right`, tables of the same rows in the same order, with its interval.
 

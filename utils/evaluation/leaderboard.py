@@ -80,13 +80,12 @@ def _row(language: str, seen: bool, rows: pd.DataFrame, interval: tuple[float, f
     }  # fmt: skip
 
 
-def by_language(
-    table: pd.DataFrame, trained_on: set[str], seed: int = 0, rule: Rule = best_threshold
-) -> pd.DataFrame:
+def by_language(table: pd.DataFrame, trained_on: set[str], seed: int = 0, rule: Rule = best_threshold) -> pd.DataFrame:
     """F1, its 95 % interval by query group, `f1_best` (in sample, at the best threshold of these rows), AUC and the constant answer's F1.
 
     `table` holds `language, query_group, label, prediction, probability`, and `part` where the thresholds are cross-fitted, which the
-    interval then fits again by `rule`. `trained_on` holds the languages of the training rows. The first row, `all`, pools every row (its `seen` is
+    interval then fits again by `rule`. `trained_on` holds the languages of the training rows. The first row, `all`,
+    pools every row (its `seen` is
     True if no language is unseen). `seen` and `unseen` pool these languages where both occur. Then follows one row for each language.
     """
     in_training = table["language"].isin(trained_on)
@@ -111,7 +110,9 @@ def language_intervals(
     fixed = table["weight"].to_numpy() if "weight" in table else np.ones(len(table))
     kind = table["kind"].to_numpy() if "kind" in table else np.zeros(len(table), dtype=int)
     part = pd.factorize(pd.Series(table["part"].to_numpy()).astype(str) + "/" + pd.Series(kind).astype(str))[0]
-    differ = table.groupby([kind, part])["threshold"].nunique() > 1  # within a part, thresholds per language alone differ
+    differ = (
+        table.groupby([kind, part])["threshold"].nunique() > 1
+    )  # within a part, thresholds per language alone differ
     per_language = set(differ[differ].index.get_level_values(0))
     values = []
     for drawn in draw_weights(table["query_group"], choose_repeats(len(table)), seed):
@@ -166,7 +167,9 @@ def compare_schemes(recipes: Sequence[Recipe], name: str, train: pd.DataFrame, f
 
 
 def best_lexical_baseline(board: pd.DataFrame, task: str) -> str:
-    """The best of `tfidf`, `overlap` and `wordpairs` by F1, the learned baselines without a network; `constant` where neither could be fitted."""
+    """The best of `tfidf`, `overlap` and `wordpairs` by F1, the learned baselines without a network; `constant`
+    where neither could be fitted.
+    """
     rows = board[(board["task"] == task) & board["recipe"].isin(["tfidf", "overlap", "wordpairs"])]
     return str(rows.sort_values("f1")["recipe"].iloc[-1]) if len(rows) else "constant"
 
@@ -179,7 +182,8 @@ def scored_split(scores: pd.DataFrame) -> str:
 def headline(scores: pd.DataFrame, task: str) -> tuple[str, pd.DataFrame]:
     """The split of the score table and the task's rows in it for all languages, best first.
 
-    Without a solution the ensemble's row is the estimate for the test file's languages. Recipes that answered a part of the rows only come last,
+    Without a solution the ensemble's row is the estimate for the test file's languages. Recipes that answered a part
+    of the rows only come last,
     as they are not comparable; `note` says on how many rows they were scored.
     """
     rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
@@ -189,7 +193,10 @@ def headline(scores: pd.DataFrame, task: str) -> tuple[str, pd.DataFrame]:
     wanted = np.where(estimated, "estimate", split)
     rows = rows[rows["split"] == wanted]
     note = ["" if count >= total or np.isnan(total) else f"on {count:,} of the rows" for count in rows["rows"]]
-    note = ["weighted as the test's languages" if kind == "estimate" else text for text, kind in zip(note, rows["split"], strict=True)]
+    note = [
+        "weighted as the test's languages" if kind == "estimate" else text
+        for text, kind in zip(note, rows["split"], strict=True)
+    ]
     rows = rows.assign(note=note, part=[text.startswith("on ") for text in note])
     return split, rows.sort_values(["part", "f1"], ascending=[True, False], ignore_index=True)
 

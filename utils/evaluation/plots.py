@@ -64,7 +64,9 @@ def candidates(board: pd.DataFrame, task: str) -> Figure:
         left.axvline(constant.iloc[0], color=INK, linestyle="--", linewidth=1)
         left.text(constant.iloc[0], len(table) - 0.45, 'always "relevant"', fontsize=8, ha="center", va="bottom")
     right.barh(rows, table["auc"] - 0.5, left=0.5, color=colours, height=0.55)
-    left.set(yticks=rows, yticklabels=table["recipe"], xlabel="F1 (cross-fitted thresholds)", ylim=(-0.6, len(table) - 0.4))
+    left.set(
+        yticks=rows, yticklabels=table["recipe"], xlabel="F1 (cross-fitted thresholds)", ylim=(-0.6, len(table) - 0.4)
+    )
     left.set_title(f"{TASK_NAMES[task]}: out-of-fold, 95 % CI, query bootstrap\n", loc="left", fontsize=11)
     right.set(xlabel="AUC (0.5 = chance)", xlim=(0.5, 1.0))
     return figure
@@ -73,7 +75,8 @@ def candidates(board: pd.DataFrame, task: str) -> Figure:
 def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
     """F1 vs throughput, in rows scored per second (log scale), scheme query only; the upper right is best.
 
-    Columns: `recipe, family, task, scheme, f1, f1_lo, f1_hi, score_rows_per_s`. Where every interval reaches the best one's, the title says so.
+    Columns: `recipe, family, task, scheme, f1, f1_lo, f1_hi, score_rows_per_s`. Where every interval reaches the
+    best one's, the title says so.
     """
     table = board[(board["task"] == task) & (board["scheme"] == "query") & (board["recipe"] != "constant")]
     figure, (axis,) = new_figure(6.8, 3.8)
@@ -97,7 +100,8 @@ def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
 def differences(changes: pd.DataFrame, title: str, panels: dict[str, str] | None = None) -> Figure:
     """Differences with their 95 % intervals, one line per row of `changes` (its index names them), one panel per measure.
 
-    `panels` maps a column, which stands beside `<column>_lo` and `<column>_hi`, to the name of its axis. Hollow dots are intervals that include
+    `panels` maps a column, which stands beside `<column>_lo` and `<column>_hi`, to the name of its axis. Hollow dots
+    are intervals that include
     zero; where all of them do, the title says so.
     """
     panels = panels or {"f1_change": "change in F1", "auc_change": "change in AUC"}
@@ -113,8 +117,13 @@ def differences(changes: pd.DataFrame, title: str, panels: dict[str, str] | None
         axis.scatter(changes[column], rows, s=58, color=face, edgecolor=BLUE, linewidth=1.8, zorder=3)
         axis.set(xlabel=label, ylim=(-0.6, len(rows) - 0.4))
         axis.margins(x=0.1)
-    axes[0].set(yticks=rows, yticklabels=[" ".join(map(str, name)) if isinstance(name, tuple) else name for name in changes.index])
-    figure.suptitle(title + (": all inside the noise" if len(changes) and all(noise) else ""), x=0.01, ha="left", fontsize=11)
+    axes[0].set(
+        yticks=rows,
+        yticklabels=[" ".join(map(str, name)) if isinstance(name, tuple) else name for name in changes.index],
+    )
+    figure.suptitle(
+        title + (": all inside the noise" if len(changes) and all(noise) else ""), x=0.01, ha="left", fontsize=11
+    )
     return figure
 
 

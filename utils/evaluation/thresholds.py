@@ -7,7 +7,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Rule = Callable[[ArrayLike, ArrayLike, ArrayLike | None], tuple[float, float]]  # labels, probabilities, weights -> threshold, its F1
+Rule = Callable[
+    [ArrayLike, ArrayLike, ArrayLike | None], tuple[float, float]
+]  # labels, probabilities, weights -> threshold, its F1
 PARTS = 5  # of the queries, in cross-fitting
 PRIOR = 500  # rows that the expected threshold weighs beside the best one
 PULL = 2000  # weight, in rows, of the task's threshold when a language's threshold is shrunk towards it
@@ -33,7 +35,9 @@ def best_threshold(label: ArrayLike, probability: ArrayLike, weight: ArrayLike |
     best = len(scores) - 1 - int(np.argmax(scores[::-1]))
     below = descending[best + 1] if best + 1 < len(descending) else min(0.0, descending[best])
     middle = (descending[best] + below) / 2
-    return float(middle if middle > below else descending[best]), float(scores[best])  # neighbouring numbers have none between
+    return float(middle if middle > below else descending[best]), float(
+        scores[best]
+    )  # neighbouring numbers have none between
 
 
 def expected_threshold(probability: ArrayLike, weight: ArrayLike | None = None) -> float:

@@ -21,7 +21,7 @@ from utils.core.recipe import Recipe, load
 from utils.data.pairs import Pairs, read_pairs
 from utils.data.predictions import average_folds, to_predictions
 from utils.data.tables import read_table, write_table
-from utils.evaluation import decide
+from utils.ensemble import decide
 from utils.experiment import pool
 from utils.experiment.fit import answer_baseline
 from utils.experiment.runtime import count_workers, run_ranks
@@ -76,7 +76,9 @@ def _score_network(
     rows = encode(table, task, tokenizer, recipe, build.is_encoder(base))
     network, title = build.load_scorer(recipe, base, folder), f"{recipe.name} {folder.name}"
     with precision.autocast(recipe):
-        return predict(network, rows, recipe.score_tokens, tokenizer.pad_token_id, title, style, share=ranks.world() > 1)
+        return predict(
+            network, rows, recipe.score_tokens, tokenizer.pad_token_id, title, style, share=ranks.world() > 1
+        )
 
 
 def _score_baseline(
@@ -127,7 +129,8 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
 
 
 def share_out(topology: Topology, rows: int) -> Topology:
-    """The topology of so many rows: where none was asked for and there is no GPU, one process per core, each with rows enough to pay for its start.
+    """The topology of so many rows: where none was asked for and there is no GPU, one process per core, each with
+    rows enough to pay for its start.
 
     Every process computes on one thread, as `pool` says.
     """

@@ -1,6 +1,7 @@
 """The candidates without a trained network: constant, tfidf, overlap, word pairs and zeroshot.
 
-Each is a logistic regression on features of its own, or less: `fit` gives its numbers as arrays by name, which a file holds and `predict` applies.
+Each is a logistic regression on features of its own, or less: `fit` gives its numbers as arrays by name, which a
+file holds and `predict` applies.
 Words are hashed to columns (Weinberger et al. 2009), so that there is no vocabulary to keep, and none that could be empty.
 """
 
@@ -75,7 +76,9 @@ def _weigh(blocks: list[csr_matrix], idf: Array) -> csr_matrix:
 
 def _document_frequencies(blocks: list[csr_matrix]) -> Array:
     """Smoothed inverse document frequencies of all blocks, one after the other."""
-    return np.concatenate([np.log((1 + b.shape[0]) / (1 + np.bincount(b.indices, minlength=COLUMNS))) + 1 for b in blocks])
+    return np.concatenate(
+        [np.log((1 + b.shape[0]) / (1 + np.bincount(b.indices, minlength=COLUMNS))) + 1 for b in blocks]
+    )
 
 
 def pair_words(table: pd.DataFrame, translation: bool) -> csr_matrix:
@@ -89,7 +92,9 @@ def pair_words(table: pd.DataFrame, translation: bool) -> csr_matrix:
     targets = {text: _parts(text) for text in table["target"].unique()}
     hasher = FeatureHasher(PAIR_COLUMNS, input_type="string", alternate_sign=False)
     rows = zip(queries, table["target"], strict=True)
-    return normalize(hasher.transform([f"{a}|{b}" for a in sides[query] for b in targets[target]] for query, target in rows))
+    return normalize(
+        hasher.transform([f"{a}|{b}" for a in sides[query] for b in targets[target]] for query, target in rows)
+    )
 
 
 def _starts(text: str) -> set[str]:
@@ -173,7 +178,9 @@ def _choose_strength(features: csr_matrix, table: pd.DataFrame, strengths: tuple
     parts = min(3, len(np.unique(queries)))
     if parts < 2 or len(np.unique(label)) < 2:
         return strengths[len(strengths) // 2]
-    splits = [(a, b) for a, b in GroupKFold(parts).split(features, label, queries) if _both(label[a]) and _both(label[b])]
+    splits = [
+        (a, b) for a, b in GroupKFold(parts).split(features, label, queries) if _both(label[a]) and _both(label[b])
+    ]
     if not splits:
         return strengths[len(strengths) // 2]
     models = [LogisticRegression(C=strength, max_iter=400, random_state=seed) for strength in strengths]

@@ -78,7 +78,9 @@ def split_rows(recipe: Recipe, data: TaskData, fold: int) -> tuple[pd.DataFrame,
     Raises UnfitError where the scheme has no such fold of these rows.
     """
     if fold not in folds.fold_numbers(data.train, recipe.scheme):
-        raise UnfitError(f"{recipe.name} {data.task}: these rows cannot be split by scheme {recipe.scheme} into fold {fold}")
+        raise UnfitError(
+            f"{recipe.name} {data.task}: these rows cannot be split by scheme {recipe.scheme} into fold {fold}"
+        )
     train, validation = folds.split(data.train, recipe.scheme, fold, data.validation_rows, recipe.seed)
     return sample_queries(train, recipe.rows, recipe.seed), validation
 
@@ -120,10 +122,13 @@ def missing_answers(job: Job) -> list[str]:
     ]  # fmt: skip
 
 
-def plan_jobs(recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> list[Job]:
+def plan_jobs(
+    recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime: Runtime, keep: bool = False
+) -> list[Job]:
     """The jobs that are missing: folds whose tables do not stand for the same recipe on the same rows, weights and code.
 
-    Where a fold's weights stand for the same training, it answers the missing tables only. A side comparison that these rows do not allow (a
+    Where a fold's weights stand for the same training, it answers the missing tables only. A side comparison that
+    these rows do not allow (a
     baseline, a variant, a held-out language) is left out with a notice; for any other candidate UnfitError is raised.
     """
     jobs = []
@@ -179,7 +184,11 @@ def _gather_engines(folder: Path) -> None:
 
 
 def fit_recipes(
-    recipes: Mapping[str, Sequence[Recipe]], data: Mapping[str, TaskData], folder: Path, runtime: Runtime, keep: bool = False
+    recipes: Mapping[str, Sequence[Recipe]],
+    data: Mapping[str, TaskData],
+    folder: Path,
+    runtime: Runtime,
+    keep: bool = False,
 ) -> None:
     """Fit the recipes of every task, each in `folder/<task>/<recipe>`, as one list of jobs on this machine's devices.
 
@@ -211,7 +220,8 @@ def fit_finals(
     finals: Mapping[str, Sequence[Recipe]], held_out: Mapping[str, Mapping[str, Recipe]], data: Mapping[str, TaskData], folder: Path,
     validation_rows: int, runtime: Runtime,
 ) -> None:  # fmt: skip
-    """Fit the finals of every task, and the recipes of `held_out` (final -> recipe), which answer at most `validation_rows` rows per language.
+    """Fit the finals of every task, and the recipes of `held_out` (final -> recipe), which answer at most
+    `validation_rows` rows per language.
 
     Finals lie in `folder/<task>/<recipe>` with their weights, each held-out recipe in its final's folder.
     """

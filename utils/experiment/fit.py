@@ -174,7 +174,9 @@ def fit_baseline(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, A
     if recipe.kind == "zeroshot":
         measure, parameters = open_cosines(recipe, runtime.weights(recipe))
         fitted = baselines.fit_cosines(measure(job.train), job.train["label"].to_numpy(), recipe.seed)
-        probabilities = {split: baselines.predict_cosines(fitted, measure(table)) for split, table in job.tables.items()}
+        probabilities = {
+            split: baselines.predict_cosines(fitted, measure(table)) for split, table in job.tables.items()
+        }
     else:
         fitted = baselines.fit(recipe, job.train)
         probabilities = {split: baselines.predict(recipe, fitted, table) for split, table in job.tables.items()}

@@ -24,13 +24,18 @@ RESULT = "result.json"
 def run_jobs(jobs: Sequence[Job], runtime: Runtime) -> None:
     """Fit and answer all jobs: side by side where the runtime has workers, else one after the other in this process.
 
-    A job that several ranks share is started from here, alone. Raises WorkerError or LaunchError with the first error; what is finished stays.
+    A job that several ranks share is started from here, alone. Raises WorkerError or LaunchError with the first
+    error; what is finished stays.
     """
     shared = [job for job in jobs if not _is_alone(job, runtime)]
     alone = [job for job in jobs if _is_alone(job, runtime)]
     if runtime.workers:
         own = replace(runtime, style="none" if runtime.style == "none" else "lines", workers=0)
-        pool.run([pool.Task(job.title, fit_fold, (job, own), _cost(job, runtime)) for job in alone], runtime.workers, runtime.style)
+        pool.run(
+            [pool.Task(job.title, fit_fold, (job, own), _cost(job, runtime)) for job in alone],
+            runtime.workers,
+            runtime.style,
+        )
     for job in [] if runtime.workers else alone:
         fit_fold(job, runtime)
     for job in shared:
@@ -44,7 +49,11 @@ def _is_alone(job: Job, runtime: Runtime) -> bool:
 
 def _cost(job: Job, runtime: Runtime) -> float:
     """What a job costs beside others, roughly: rows trained (three times as dear) and answered, times the size of the weights."""
-    size = sum(path.stat().st_size for path in runtime.weights(job.recipe).glob("*.safetensors")) if job.recipe.model else 1
+    size = (
+        sum(path.stat().st_size for path in runtime.weights(job.recipe).glob("*.safetensors"))
+        if job.recipe.model
+        else 1
+    )
     trained = len(job.train) * job.recipe.epochs if job.recipe.kind == "classifier" else 0.0
     return (3 * trained + sum(map(len, job.tables.values()))) * size
 
@@ -97,7 +106,8 @@ def write_job(job: Job, runtime: Runtime, folder: Path) -> Path:
     save(job.recipe, folder / "recipe.json")
     content = {
         "kind": "fit", "task": job.task, "splits": list(job.tables), "auxiliary": job.auxiliary is not None, "title": job.title,
-        "tag": job.tag, "fold": job.fold, "models": str(runtime.models or ""), "offline": runtime.offline, "save_seconds": runtime.save_seconds,
+        "tag": job.tag, "fold": job.fold, "models": str(runtime.models or ""), "offline": runtime.offline,
+        "save_seconds": runtime.save_seconds,
     }  # fmt: skip
     write_json(folder / "job.json", content)
     return folder / "job.json"
@@ -111,7 +121,17 @@ def read_job(path: Path) -> tuple[Job, Runtime]:
     tables = {name: read_table(folder / f"{name}.parquet") for name in content["splits"]}
     auxiliary = read_table(folder / "auxiliary.parquet") if content["auxiliary"] else None
     train, recipe = read_table(folder / "train.parquet"), load(folder / "recipe.json")
-    job = Job(recipe, content["task"], content["fold"], train, auxiliary, tables, folder.parent, content["title"], content["tag"])
+    job = Job(
+        recipe,
+        content["task"],
+        content["fold"],
+        train,
+        auxiliary,
+        tables,
+        folder.parent,
+        content["title"],
+        content["tag"],
+    )
     return job, runtime
 
 

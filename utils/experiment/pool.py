@@ -104,7 +104,9 @@ def _check(task: Task, exitcode: int) -> None:
     """Raises WorkerError for a worker that ended without telling why."""
     if exitcode:
         hint = "; out of memory is the usual cause" if exitcode == -9 else ""
-        raise WorkerError(f"{task.title}: its process ended with {exitcode}{hint}; the same command goes on from its last checkpoint")
+        raise WorkerError(
+            f"{task.title}: its process ended with {exitcode}{hint}; the same command goes on from its last checkpoint"
+        )
 
 
 class _Lines(io.TextIOBase):

@@ -14,8 +14,7 @@ from utils.core.recipe import Recipe, read_fold_facts
 from utils.core.schema import AUXILIARY
 from utils.data import folds
 from utils.data.groups import query_groups
-from utils.data.tables import sample_queries
-from utils.evaluation.choices import DIFFERENCE, compare, is_adopted, is_noise
+from utils.evaluation.choices import DIFFERENCE, compare, is_adopted, show_change
 from utils.evaluation.leaderboard import read_oof
 from utils.evaluation.metrics import auc, f1
 from utils.evaluation.thresholds import best_threshold
@@ -38,7 +37,8 @@ class Arm:
 
 
 def leak_counts(data: TaskData, recipe: Recipe, rows: int) -> dict[str, Any]:
-    """How many rows of the auxiliary task have a validation query or its English, and how many groups of like queries stage 1 shares with validation.
+    """How many rows of the auxiliary task have a validation query or its English, and how many groups of like
+    queries stage 1 shares with validation.
 
     The groups are formed anew over both together, which is another computation than the one that leaves rows out.
     """
@@ -49,7 +49,8 @@ def leak_counts(data: TaskData, recipe: Recipe, rows: int) -> dict[str, Any]:
     both = query_groups(pd.concat([validation[columns], used[columns].assign(target=None)], ignore_index=True))
     shared = set(both.iloc[: len(validation)]) & set(both.iloc[len(validation) :])
     return {
-        "task": data.task, "stage 1 on": AUXILIARY[data.task], "auxiliary rows": len(data.auxiliary), "left out": len(data.auxiliary) - len(clean),
+        "task": data.task, "stage 1 on": AUXILIARY[data.task], "auxiliary rows": len(data.auxiliary), "left out":
+        len(data.auxiliary) - len(clean),
         "rows of stage 1": len(used), "query groups of stage 1 that validate": len(shared),
     }  # fmt: skip
 
@@ -58,7 +59,9 @@ def make_arms(direct: Recipe, rows: int, data: TaskData) -> list[Arm]:
     """Direct at equal target epochs, direct at equal total steps, and TAPT with at most `rows` auxiliary rows (0 = all)."""
     train, validation = split_rows(direct, data, direct.folds[0])
     auxiliary = len(auxiliary_rows(direct.with_(auxiliary_rows=rows), data, validation))
-    longer = direct.with_(epochs=round(direct.epochs * (1 + auxiliary / len(train)), 4))  # as stage 1 has as many epochs
+    longer = direct.with_(
+        epochs=round(direct.epochs * (1 + auxiliary / len(train)), 4)
+    )  # as stage 1 has as many epochs
     tapt = direct.with_(auxiliary_rows=rows or len(data.auxiliary))
     arms = [Arm(direct.with_(name=DIRECT), ("epochs",)), Arm(longer.with_(name=LONGER), ("steps",))]
     return [*arms, Arm(tapt.with_(name=TAPT), MATCHES)]
@@ -70,7 +73,12 @@ def fit_arms(
     """Train every task's arms, each in `folder/<task>/<arm>`; the rows of `comparison.csv`."""
     arms = {task: make_arms(direct, rows, data[task]) for task, direct in champions.items()}
     fit_plans([Plan([arm.recipe for arm in arms[task]], data[task], folder / task) for task in arms], runtime)
-    rows_of = [row for task in arms for arm in arms[task] for row in compare_folds(arm, folder / task / arm.recipe.name, data[task])]
+    rows_of = [
+        row
+        for task in arms
+        for arm in arms[task]
+        for row in compare_folds(arm, folder / task / arm.recipe.name, data[task])
+    ]
     return pd.DataFrame(rows_of, columns=COLUMNS)
 
 
@@ -117,7 +125,9 @@ def _at_equal_steps(gains: pd.DataFrame, task: str) -> pd.Series | None:
 
 
 def is_better(gains: pd.DataFrame, task: str) -> bool:
-    """TAPT is adopted for the final training if, at equal steps, the paired 95 % interval of its gain excludes zero (`choices.is_adopted`)."""
+    """TAPT is adopted for the final training if, at equal steps, the paired 95 % interval of its gain excludes zero
+    (`choices.is_adopted`).
+    """
     gain = _at_equal_steps(gains, task)
     return gain is not None and is_adopted(gain)
 
@@ -128,8 +138,4 @@ def explain(gains: pd.DataFrame, task: str) -> str:
     if gain is None:
         return "the data holds no auxiliary task, so the final training goes straight to its task."
     choice = f"starts on {AUXILIARY[task]}" if is_adopted(gain) else "goes straight to its task"
-    noise = ", which is inside the noise" if is_noise(gain) else ""
-    return (
-        f"at equal steps the auxiliary task brings {gain['f1_change']:+.4f} F1 [{gain['f1_change_lo']:+.4f}, {gain['f1_change_hi']:+.4f}] and "
-        f"{gain['auc_change']:+.4f} AUC [{gain['auc_change_lo']:+.4f}, {gain['auc_change_hi']:+.4f}]{noise}. So the final training {choice}."
-    )
+    return f"at equal steps the auxiliary task brings {show_change(gain)}. So the final training {choice}."

@@ -49,11 +49,18 @@ class Profile:
     comparison: str  # the candidate whose variants test the report's ideas
     finals: tuple[Final, ...]  # the candidates that may go on to the final training
     finalists: int  # so many of them do at most, each the best of its family
-    rows_by_task: tuple[tuple[str, int], ...]  # (task, training rows of each network of its bake-off) where one costs more
+    rows_by_task: tuple[
+        tuple[str, int], ...
+    ]  # (task, training rows of each network of its bake-off) where one costs more
     tapt_rows: int  # training rows of an arm of the TAPT comparison
     auxiliary_rows: int  # rows of the auxiliary task in stage 1
     offline: bool  # never ask the hub
-    members: tuple[str, ...] = ("tfidf", "overlap", "wordpairs", "zeroshot")  # baselines that go into the ensemble beside the networks
+    members: tuple[str, ...] = (
+        "tfidf",
+        "overlap",
+        "wordpairs",
+        "zeroshot",
+    )  # baselines that go into the ensemble beside the networks
     held_out: int = 2  # training languages that are held out in turn, to learn what unseen languages need
     held_out_rows: int = 0  # training rows of a network without such a language
     held_out_validation_rows: int = 0  # rows of such a language that it answers
@@ -129,13 +136,21 @@ class Profile:
         return networks + [recipe.with_(folds=networks[0].folds, answer_rows=0) for recipe in baselines]
 
     def held_out_recipes(self, finals: list[Recipe], folds: tuple[int, ...]) -> dict[str, Recipe]:
-        """Final recipe -> the same without one language at a time, `folds` of the scheme leave-language; finalists beyond the profile's number have none."""
+        """Final recipe -> the same without one language at a time, `folds` of the scheme leave-language; finalists
+        beyond the profile's number have none.
+        """
         networks = [recipe.name for recipe in finals if recipe.kind == "classifier"][: self.held_out_networks]
         recipes = {}
         for recipe in finals:
             rows = self.held_out_rows if recipe.kind == "classifier" else recipe.rows
             if folds and (recipe.kind != "classifier" or recipe.name in networks):
-                changes = {"name": HELD_OUT, "variant_of": recipe.name, "scheme": "leave-language", "folds": folds, "rows": rows}
+                changes = {
+                    "name": HELD_OUT,
+                    "variant_of": recipe.name,
+                    "scheme": "leave-language",
+                    "folds": folds,
+                    "rows": rows,
+                }
                 recipes[recipe.name] = recipe.with_(**changes, auxiliary_rows=0)
         return recipes
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from utils.core.paths import Run
 from utils.data.tables import read_table
-from utils.evaluation.ensemble import BASELINE_NAMES, Members, Tables, with_labels
+from utils.ensemble.tables import BASELINE_NAMES, Members, Tables, with_labels
 from utils.evaluation.intervals import choose_repeats, draw_weights, quantiles, weighted_f1
 from utils.evaluation.metrics import auc, f1
 from utils.evaluation.thresholds import best_threshold, cross_fit
@@ -14,7 +14,8 @@ from utils.evaluation.thresholds import best_threshold, cross_fit
 def compare_members(
     members: Members, honest: pd.DataFrame, answers: Tables, clusters: dict[str, pd.Series], solution: Tables, seed: int
 ) -> pd.DataFrame:
-    """Each member's F1 and AUC, and the ensemble's lead over it, with its interval by query group: `split, member, f1, auc, lead, lead_lo, lead_hi`.
+    """Each member's F1 and AUC, and the ensemble's lead over it, with its interval by query group: `split, member,
+    f1, auc, lead, lead_lo, lead_hi`.
 
     Out of fold all thresholds are cross-fitted; on test a member's threshold is the best one out of fold. Thresholds stay as they
     are within the interval. Splits without labels are left out.
@@ -33,7 +34,9 @@ def compare_members(
 
 def _lead(split: str, name: str, ensemble: pd.DataFrame, member: pd.DataFrame, cluster: pd.Series, seed: int) -> dict:
     """The lead of the ensemble's predictions over a member's, on the rows that both answer."""
-    both = ensemble.merge(member[["id", "probability", "prediction"]], on="id", suffixes=("", "_member"), validate="one_to_one")
+    both = ensemble.merge(
+        member[["id", "probability", "prediction"]], on="id", suffixes=("", "_member"), validate="one_to_one"
+    )
     label, own, other = (both[column].to_numpy(dtype=float) for column in ("label", "prediction", "prediction_member"))
 
     def lead(weight: np.ndarray) -> float:
@@ -42,7 +45,14 @@ def _lead(split: str, name: str, ensemble: pd.DataFrame, member: pd.DataFrame, c
     draws = draw_weights(both["id"].map(cluster), choose_repeats(len(both)), seed)
     low, high = quantiles([lead(drawn) for drawn in draws])
     measured = {"f1": f1(label, other), "auc": auc(label, both["probability_member"])}
-    return {"split": split, "member": name, **measured, "lead": lead(np.ones(len(both))), "lead_lo": low, "lead_hi": high}
+    return {
+        "split": split,
+        "member": name,
+        **measured,
+        "lead": lead(np.ones(len(both))),
+        "lead_lo": low,
+        "lead_hi": high,
+    }
 
 
 def compare_decisions(
@@ -50,7 +60,8 @@ def compare_decisions(
 ) -> pd.DataFrame:
     """F1 of four ways to decide: `task, split, decision, f1`; splits without labels are left out.
 
-    The champion's folds are taken as they answer: argmax at one half, and the hard vote, as in the winning system (arXiv 2510.25428). The vote
+    The champion's folds are taken as they answer: argmax at one half, and the hard vote, as in the winning system
+    (arXiv 2510.25428). The vote
     is left out of fold, where each row is answered by one fold only.
     """
     champion, rows = next(iter(members)), []
@@ -61,8 +72,13 @@ def compare_decisions(
         raw = members[champion][split].set_index("id")["probability"].reindex(labelled["id"]).to_numpy()
         decisions = {"champion, argmax at 0.5": raw >= 0.5}
         if split != "oof":
-            decisions["champion, hard vote of its folds"] = hard_vote(run, task, champion, split).reindex(labelled["id"]).to_numpy()
-        decisions |= {"ensemble, argmax at 0.5": labelled["probability"] >= 0.5, "ensemble, as submitted": labelled["prediction"]}
+            decisions["champion, hard vote of its folds"] = (
+                hard_vote(run, task, champion, split).reindex(labelled["id"]).to_numpy()
+            )
+        decisions |= {
+            "ensemble, argmax at 0.5": labelled["probability"] >= 0.5,
+            "ensemble, as submitted": labelled["prediction"],
+        }
         for name, prediction in decisions.items():
             rows.append({"task": task, "split": split, "decision": name, "f1": f1(labelled["label"], prediction)})
     return pd.DataFrame(rows)
@@ -93,7 +109,9 @@ def compare_with_test(scores: pd.DataFrame) -> pd.DataFrame:
     columns = ["task", "language", "f1", "f1_lo", "f1_hi"]
     estimate = own.loc[own["split"] == "estimate", columns]
     test = own.loc[own["split"] == "test", ["task", "language", "f1"]].rename(columns={"f1": "test"})
-    both = estimate.rename(columns={"f1": "estimate", "f1_lo": "lo", "f1_hi": "hi"}).merge(test, on=["task", "language"])
+    both = estimate.rename(columns={"f1": "estimate", "f1_lo": "lo", "f1_hi": "hi"}).merge(
+        test, on=["task", "language"]
+    )
     return both.assign(distance=both["test"] - both["estimate"])
 
 

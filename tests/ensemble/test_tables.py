@@ -12,9 +12,10 @@ from utils.core.errors import DataError
 from utils.core.files import write_json
 from utils.core.recipe import Recipe
 from utils.data.tables import write_table
-from utils.evaluation import ensemble, leaderboard
-from utils.evaluation.crossfitting import cross_fit_decision
-from utils.evaluation.decide import Decision, Ensemble, measure_spread
+from utils.ensemble import tables
+from utils.ensemble.crossfitting import cross_fit_decision
+from utils.ensemble.decide import Decision, Ensemble, measure_spread
+from utils.evaluation import leaderboard
 
 HALF = Decision({"a": 0.5, "b": 0.5}, {"a": (0.3, 0.7), "b": (0.2, 0.8), "c": (-0.1, 0.1)}, (1.0, 0.0), 0.4)
 DECISION = Ensemble(("en", "ja"), {"seen": HALF, "unseen": HALF}, {"ja": 0.6})
@@ -48,21 +49,21 @@ def test_members_are_read_champion_first_with_the_splits_that_exist(run: paths.R
         for split in splits:
             write_table(rows([0.1, 0.2, 0.3, 0.4]), run.final / "QC" / name / f"{split}.parquet")
     write_table(rows([0.1, 0.2, 0.3, 0.4]).head(3), run.held_out("QC", "b") / "oof.parquet")
-    members = ensemble.load_members(run, "QC")
+    members = tables.load_members(run, "QC")
     assert [
         (name, list(tables)) for name, tables in members.items()
     ] == [  # a baseline that could not be fitted is none
         ("b", ["oof", "dev", "test", "held-out"]),
         ("a", ["oof", "test"]),
     ]
-    assert list(ensemble.of_split(members, "dev")) == ["b"] and list(ensemble.of_split(members, "oof")) == ["b", "a"]
-    assert ensemble.of_split(members, "train") == {}
-    counts = ensemble.count_rows(members)
+    assert list(tables.of_split(members, "dev")) == ["b"] and list(tables.of_split(members, "oof")) == ["b", "a"]
+    assert tables.of_split(members, "train") == {}
+    counts = tables.count_rows(members)
     assert counts.index.tolist() == ["oof", "held-out", "dev", "test"] and counts["b"].tolist() == [4, 3, 4, 4]
     assert counts["a"].isna().tolist() == [False, True, True, False]
     write_table(rows([0.1, 0.2, 0.3, 0.4]).drop(columns="fold"), run.final / "QC" / "a" / "oof.parquet")
     with pytest.raises(DataError, match="column fold is missing"):
-        ensemble.load_members(run, "QC")
+        tables.load_members(run, "QC")
 
 
 def test_spreads_are_measured_on_the_folds_test_rows(run: paths.Run) -> None:
@@ -71,14 +72,14 @@ def test_spreads_are_measured_on_the_folds_test_rows(run: paths.Run) -> None:
         write_table(table, run.final / "QC" / "a" / f"fold{number}" / "test.parquet")
     write_table(folds[0], run.final / "QC" / "b" / "fold0" / "test.parquet")
     mean = rows(np.mean([table["probability"] for table in folds], axis=0).tolist())
-    spreads = ensemble.measure_spreads(run, "QC", {"a": {"test": mean}, "b": {"test": folds[0]}})
+    spreads = tables.measure_spreads(run, "QC", {"a": {"test": mean}, "b": {"test": folds[0]}})
     assert spreads == {"a": measure_spread(folds, mean), "b": (0.0, 1.0)} and spreads["a"][1] > 1
 
 
 def test_dev_and_test_are_answered_with_the_same_ensemble() -> None:
     left, right = rows([0.5, 0.2, 0.6, 0.5]), rows([0.8, 0.2, 0.5, 0.2]).iloc[::-1]  # from the id 4 down
     members = {"a": {"oof": left, "test": left, "dev": left}, "b": {"oof": right, "test": right, "dev": right}}
-    answers = ensemble.answer(members, DECISION)
+    answers = tables.answer(members, DECISION)
     assert list(answers) == ["dev", "test"]
     for table in answers.values():
         odds = np.sqrt([1 * 4, 0.25 * 0.25, 1.5 * 1, 1 * 0.25])  # the mean of log-odds
@@ -88,7 +89,7 @@ def test_dev_and_test_are_answered_with_the_same_ensemble() -> None:
 
 def test_every_member_stands_in_the_table_of_weights() -> None:
     alone = Decision({"b": 1.0}, {"b": (0.5, 1.5)}, (1.0, 0.0), 0.5)
-    table = ensemble.show_weights(Ensemble(("en",), {"seen": HALF, "unseen": alone}), {"a": {}, "b": {}, "c": {}})
+    table = tables.show_weights(Ensemble(("en",), {"seen": HALF, "unseen": alone}), {"a": {}, "b": {}, "c": {}})
     assert table.index.tolist() == [("seen", "a"), ("seen", "b"), ("seen", "c"), ("unseen", "b")]
     assert table["weight"].tolist() == [0.5, 0.5, 0.0, 1.0] and table["lo"].tolist() == [0.3, 0.2, -0.1, 0.5]
 
@@ -107,17 +108,17 @@ def test_clusters_are_the_query_groups_of_each_split(run: paths.Run) -> None:
     write_table(clean, run.clean_table("train", "QC"))
     folds = pd.DataFrame({"id": [8, 7], "fold": 0, "query_group": ["other", "other"], "category_group": ""})
     write_table(folds, run.fold_table("QC"))
-    clusters = ensemble.load_clusters(run, "QC")
+    clusters = tables.load_clusters(run, "QC")
     assert {split: column.to_dict() for split, column in clusters.items()} == {
         "train": {8: "other", 7: "other"},
         "test": {7: "red", 8: "red", 9: "blau"},
     }
-    assert ensemble.training_languages(run, "QC") == ("en", "es")  # German is over the cap
+    assert tables.training_languages(run, "QC") == ("en", "es")  # German is over the cap
 
 
 def test_the_saved_recipes_come_with_the_facts_beside_them(run: paths.Run) -> None:
     write_json(run.final / "QC" / "b" / "recipe.json", {"name": "b", "fingerprint": "f"})
-    assert ensemble.load_recipes(run, ["QC"]) == {"QC": [{"name": "b", "fingerprint": "f"}, {}, {}]}
+    assert tables.load_recipes(run, ["QC"]) == {"QC": [{"name": "b", "fingerprint": "f"}, {}, {}]}
 
 
 # -- the estimate ----------------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ CLUSTERS = pd.Series([f"g{number // 2}" for number in range(10)])
 
 def test_weights_reproduce_the_tests_language_shares() -> None:
     test = pd.DataFrame({"language": ["en"] * 6 + ["es"] * 2 + ["ja"] + ["pl"] * 5 + ["de"]})
-    table = ensemble.estimate(HONEST, test, CLUSTERS)
+    table = tables.estimate(HONEST, test, CLUSTERS)
     weights = table.groupby(["kind", "language"])["weight"].sum()
     assert weights.to_dict() == pytest.approx({
         ("seen", "en"): 6, ("seen", "es"): 2, ("seen", "ja"): 1,
@@ -155,22 +156,22 @@ def test_weights_reproduce_the_tests_language_shares() -> None:
 
 
 def test_a_test_without_unseen_languages_has_one_kind() -> None:
-    table = ensemble.estimate(HONEST, pd.DataFrame({"language": ["en", "es", "es"]}), CLUSTERS)
+    table = tables.estimate(HONEST, pd.DataFrame({"language": ["en", "es", "es"]}), CLUSTERS)
     assert table["kind"].unique().tolist() == ["seen"] and len(table) == 6
     assert table.groupby("language")["weight"].sum().to_dict() == pytest.approx({"en": 1, "es": 2, "ja": 0})
 
 
 def test_a_run_without_held_out_languages_estimates_from_what_it_has() -> None:
-    table = ensemble.estimate({"seen": HONEST["seen"]}, pd.DataFrame({"language": ["en", "es", "pl", "pl"]}), CLUSTERS)
+    table = tables.estimate({"seen": HONEST["seen"]}, pd.DataFrame({"language": ["en", "es", "pl", "pl"]}), CLUSTERS)
     assert table["kind"].unique().tolist() == ["seen"]
     assert table.groupby("language")["weight"].sum().to_dict() == pytest.approx({"en": 1, "es": 1, "ja": 0})
 
 
 def test_a_test_of_unseen_languages_alone_counts_held_out_rows_alone() -> None:
     test = pd.DataFrame({"language": ["pl", "de"]})
-    table = ensemble.estimate(HONEST, test, CLUSTERS)
+    table = tables.estimate(HONEST, test, CLUSTERS)
     assert table["kind"].unique().tolist() == ["unseen"] and table["weight"].sum() == pytest.approx(2)
-    alone = ensemble.estimate({"seen": HONEST["seen"]}, test, CLUSTERS)
+    alone = tables.estimate({"seen": HONEST["seen"]}, test, CLUSTERS)
     assert alone["weight"].tolist() == [1.0] * 6  # nothing is known of them: all rows count alike
 
 
@@ -230,7 +231,7 @@ def scored(run: paths.Run) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], pd.Da
     }
     answers = {"dev": test, "test": test.assign(threshold=0.5, prediction=[0, 1] * 6)}
     solution = {"test": pd.DataFrame({"id": test["id"][::-1], "label": [1, 0, 0] * 4})}
-    scores = ensemble.score_everything(run, "QC", answers, honest, clusters, solution, seed=1)
+    scores = tables.score_everything(run, "QC", answers, honest, clusters, solution, seed=1)
     return scores, honest, answers["test"].merge(solution["test"])
 
 
@@ -291,8 +292,27 @@ def test_labels_are_joined_by_id() -> None:
     table = rows([0.1, 0.2, 0.3, 0.4])
     solution = pd.DataFrame({"id": [4, 3, 2, 1], "label": [0, 1, 1, 0]})
     assert (
-        ensemble.with_labels(table, solution)["label"].tolist() == [0, 1, 1, 0]
-        and ensemble.with_labels(table, None) is None
+        tables.with_labels(table, solution)["label"].tolist() == [0, 1, 1, 0]
+        and tables.with_labels(table, None) is None
     )
     labelled = table.assign(label=1)
-    assert ensemble.with_labels(labelled, solution) is labelled
+    assert tables.with_labels(labelled, solution) is labelled
+
+
+def test_answers_get_the_texts_that_were_answered_by_id(run: paths.Run) -> None:
+    clean = pd.DataFrame(
+        {
+            "id": [3, 1],
+            "language": "en",
+            "origin_query": ["Sofa", None],
+            "query": "",
+            "query_en": "",
+            "target": [None, "A"],
+        }
+    )
+    write_table(clean, run.clean_table("test", "QC"))
+    answered = tables.with_texts(run, "QC", pd.DataFrame({"id": [1, 3], "prediction": [0, 1]}))
+    assert (
+        answered["id"].tolist() == [1, 3] and answered["target"].tolist()[0] == "A" and pd.isna(answered["target"][1])
+    )
+    assert answered["origin_query"].tolist()[1] == "Sofa" and answered["prediction"].tolist() == [0, 1]

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from utils.core import paths
 from utils.data.tables import write_table
-from utils.evaluation import summary
+from utils.ensemble import summary
 from utils.evaluation.thresholds import best_threshold, cross_fit
 
 FOLDS = {  # recipe and fold -> the probabilities of the test ids 1 to 4

@@ -34,7 +34,8 @@ def fit_stack(members: dict[str, Array], label: ArrayLike, cluster: ArrayLike) -
     """Fit weights and intercept on the members' log-odds `[rows]`.
 
     Members whose weight is not above zero with its whole interval are left out, the one with the lowest end first, and the others fitted
-    again. The last one stays; alone it is calibrated by Platt's scaling (1999). Where it does not rank at all (all labels alike, or a slope that is
+    again. The last one stays; alone it is calibrated by Platt's scaling (1999). Where it does not rank at all (all
+    labels alike, or a slope that is
     not positive), it passes as it is.
     """
     label = np.asarray(label)

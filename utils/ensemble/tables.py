@@ -8,11 +8,12 @@ import pandas as pd
 
 from utils.core.paths import Run
 from utils.core.recipe import load_all, read_facts
-from utils.core.schema import FOLD_COLUMNS, SCORE_COLUMNS, ordered
+from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS, ordered
 from utils.data.groups import query_groups
 from utils.data.tables import read_table
-from utils.evaluation import decide, leaderboard
-from utils.evaluation.decide import SEEN, UNSEEN, Ensemble
+from utils.ensemble import decide
+from utils.ensemble.decide import SEEN, UNSEEN, Ensemble
+from utils.evaluation import leaderboard
 from utils.evaluation.thresholds import best_threshold, fit_threshold
 
 Tables = dict[str, pd.DataFrame]  # split -> table
@@ -56,6 +57,12 @@ def answer(members: Members, ensemble: Ensemble) -> Tables:
     """Split -> the ensemble's table with `probability`, `threshold` and `prediction`, for dev and test where members answer them."""
     splits = [split for split in ("dev", "test") if of_split(members, split)]
     return {split: decide.answer(of_split(members, split), ensemble) for split in splits}
+
+
+def with_texts(run: Run, task: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A table of test answers with the raw `origin_query` and `target` that were answered, joined by id."""
+    test = read_table(run.clean_table("test", task), CLEAN_COLUMNS)
+    return table.merge(test[["id", "origin_query", "target"]], on="id", how="left", validate="one_to_one")
 
 
 def count_rows(members: Members) -> pd.DataFrame:
@@ -106,7 +113,8 @@ def load_recipes(run: Run, tasks: list[str]) -> dict[str, Any]:
 def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
     """Out-of-fold rows weighted as the test file's languages are: seen ones by `query`, all others by `leave-language` validation.
 
-    `honest` is of `crossfitting.fit_ensemble`. A language of the training data weighs what its test rows do; each held-out language weighs an
+    `honest` is of `crossfitting.fit_ensemble`. A language of the training data weighs what its test rows do; each
+    held-out language weighs an
     equal part of the unseen ones' test rows. Returns both kinds of rows with `weight`, `kind` and `query_group`; a test file without
     unseen languages, or a run without held-out ones, has one kind.
     """
@@ -183,7 +191,8 @@ def score_everything(
     """The rows of `scores.csv` for one task: the ensemble and each candidate of notebook 04, by split and language.
 
     `answers` holds the ensemble's dev and test tables, `honest` its cross-fitted ones. A candidate's test threshold is the best out-of-fold
-    one. A candidate that answered only a part of the test rows is scored on it. `solution` maps split -> `id, label`. Raises DataError where a
+    one. A candidate that answered only a part of the test rows is scored on it. `solution` maps split -> `id,
+    label`. Raises DataError where a
     table of a candidate is missing.
     """
     train = read_table(run.clean_table("train", task)).merge(read_table(run.fold_table(task)), on="id")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from utils.data.predictions import average_folds
-from utils.evaluation import decide
-from utils.evaluation.decide import Decision, Ensemble
+from utils.ensemble import decide
+from utils.ensemble.decide import Decision, Ensemble
 from utils.evaluation.metrics import log_odds, sigmoid
 from utils.evaluation.thresholds import best_threshold, fit_threshold
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from utils.evaluation import stack
-from utils.evaluation.stack import fit_stack
+from utils.ensemble import stack
+from utils.ensemble.stack import fit_stack
 
 Members = dict[str, np.ndarray]
 

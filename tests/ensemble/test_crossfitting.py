@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from utils.evaluation import crossfitting, decide, thresholds
-from utils.evaluation.crossfitting import cross_fit_decision, fit_ensemble
-from utils.evaluation.decide import Members
+from utils.ensemble import crossfitting, decide
+from utils.ensemble.crossfitting import cross_fit_decision, fit_ensemble
+from utils.ensemble.decide import Members
+from utils.evaluation import thresholds
 from utils.evaluation.metrics import sigmoid
 from utils.evaluation.thresholds import best_threshold, shrunk_thresholds, split_queries
 

@@ -1,16 +1,24 @@
 """An ensemble fitted on some queries and asked about others: its honest out-of-fold answers, and the choices that they allow."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from utils.evaluation import decide
-from utils.evaluation.decide import SEEN, UNSEEN, Decision, Ensemble, Members
+from utils.ensemble import decide
+from utils.ensemble.decide import SEEN, UNSEEN, Decision, Ensemble, Members
 from utils.evaluation.intervals import choose_repeats, draw_weights, excludes_zero, quantiles, weighted_f1
 from utils.evaluation.thresholds import cross_fitted_thresholds, fit_threshold, shrunk_thresholds, split_queries
 
 PER_LANGUAGE = "thresholds per language"
+
+
+class FittedEnsemble(NamedTuple):
+    """An ensemble, and by kind (`seen`, `unseen`) the answers that were cross-fitted: the honest ones."""
+
+    ensemble: Ensemble
+    honest: dict[str, pd.DataFrame]
 
 
 def cross_fit_decision(members: Members, cluster: pd.Series, seed: int, per_language: bool = False) -> pd.DataFrame:
@@ -44,7 +52,7 @@ def fit_language_thresholds(members: Members, decision: Decision) -> dict[str, f
 
 def fit_ensemble(
     members: Members, held_out: Members, cluster: pd.Series, languages: tuple[str, ...], seed: int
-) -> tuple[Ensemble, dict[str, pd.DataFrame]]:
+) -> FittedEnsemble:
     """Fit a task's ensemble on out-of-fold tables and, for unseen languages, on tables of languages that were held out.
 
     `cluster` maps id -> query group, `languages` are those of the training data. Returns the ensemble and its honest answers,
@@ -63,7 +71,7 @@ def fit_ensemble(
     if excludes_zero(evidence):
         ensemble = replace(ensemble, language_thresholds=fit_language_thresholds(members, decisions[SEEN]))
         honest[SEEN] = cross_fit_decision(members, cluster, seed, per_language=True)
-    return ensemble, honest
+    return FittedEnsemble(ensemble, honest)
 
 
 def compare_thresholds(table: pd.DataFrame, cluster: pd.Series, seed: int) -> dict[str, float]:

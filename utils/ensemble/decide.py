@@ -1,6 +1,7 @@
 """The ensemble: weights, calibration and thresholds, fitted on out-of-fold tables and applied to any table.
 
-Languages of the training data are decided by what `query` validation shows, all others by what `leave-language` validation shows: answers for a
+Languages of the training data are decided by what `query` validation shows, all others by what `leave-language`
+validation shows: answers for a
 language from networks that never saw it.
 """
 
@@ -14,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from utils.core.files import write_json
+from utils.ensemble.stack import fit_stack
 from utils.evaluation.metrics import log_odds, sigmoid
-from utils.evaluation.stack import fit_stack
 from utils.evaluation.thresholds import fit_threshold
 
 Array = NDArray[np.float64]
@@ -46,7 +47,9 @@ class Ensemble:
     languages: tuple[str, ...]  # of the training data: these are decided by `seen`, all others by `unseen`
     decisions: dict[str, Decision]  # seen, unseen
     language_thresholds: dict[str, float] = field(default_factory=dict)  # empty where one threshold is used
-    spread: dict[str, tuple[float, float]] = field(default_factory=dict)  # member -> centre and factor, of `measure_spread`
+    spread: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # member -> centre and factor, of `measure_spread`
     choices: dict[str, dict[str, float]] = field(default_factory=dict)  # what was compared, with its interval
 
     @property
@@ -58,7 +61,8 @@ class Ensemble:
 def save_ensembles(ensembles: dict[str, Ensemble], translation: str, path: Path) -> None:
     """Write the ensemble of each task as JSON, with the name of the translation backend that it was fitted on.
 
-    Keys of a task: `members`, and by decision (`seen`, `unseen`) `weights`, `intervals`, `calibration`, `thresholds`; then the ensemble's other fields.
+    Keys of a task: `members`, and by decision (`seen`, `unseen`) `weights`, `intervals`, `calibration`,
+    `thresholds`; then the ensemble's other fields.
     """
     write_json(path, {task: _to_json(ensemble) | {"translation": translation} for task, ensemble in ensembles.items()})
 
@@ -67,7 +71,9 @@ def _to_json(ensemble: Ensemble) -> dict[str, Any]:
     content = {"members": ensemble.members, **asdict(ensemble)}
     decisions = content.pop("decisions")
     names = {"weights": "weights", "intervals": "intervals", "calibration": "calibration", "thresholds": "threshold"}
-    by_field = {plural: {kind: decision[name] for kind, decision in decisions.items()} for plural, name in names.items()}
+    by_field = {
+        plural: {kind: decision[name] for kind, decision in decisions.items()} for plural, name in names.items()
+    }
     return _without_nan(content | by_field)
 
 
@@ -101,7 +107,9 @@ def align(members: Members) -> tuple[pd.DataFrame, dict[str, Array]]:
     columns = []
     for name, table in members.items():
         if lost := int(table["probability"].isna().sum()):
-            raise ValueError(f"{name}: {lost} probabilities are not numbers; remove its folder in 06_final and train it again")
+            raise ValueError(
+                f"{name}: {lost} probabilities are not numbers; remove its folder in 06_final and train it again"
+            )
         columns.append(table.set_index("id")["probability"].rename(name))
     joined = pd.concat(columns, axis=1, join="inner")
     first = next(iter(members.values()))
@@ -124,7 +132,8 @@ def fit_decision(members: Members, cluster: pd.Series) -> Decision:
 def measure_spread(folds: list[pd.DataFrame], mean: pd.DataFrame) -> tuple[float, float]:
     """What makes the mean of several folds as decided as calibration expects, fitted on answers of single folds: centre and factor.
 
-    The log-odds of a fold are those that all folds agree on, of variance s, plus noise of its own, of variance n. Calibration on single folds
+    The log-odds of a fold are those that all folds agree on, of variance s, plus noise of its own, of variance n.
+    Calibration on single folds
     multiplies them by s / (s + n), the mean of k folds wants s / (s + n / k). The ratio is that of the variances: a fold's to the
     mean's. One fold needs nothing: factor 1.
     """
