@@ -4,27 +4,43 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT, Shell
 
 from utils import pipeline, profiles
 from utils.core import paths
 from utils.core.errors import DeviceError
 from utils.core.paths import Run
+from utils.core.recipe import pick
+from utils.data import folds
+from utils.experiment.runtime import count_workers
 from utils.models import build, shapes, tiny, weights
-from utils.planning import devices, plan, printout, sampling
+from utils.planning import devices, plan, printout, sampling, schedule
 from utils.planning.cost import pack_cost
 from utils.profiles.a100 import A100, NETWORKS
+from utils.profiles.base import Final, Profile
+from utils.profiles.laptop import LAPTOP
+from utils.profiles.rehearsal import REHEARSAL
 from utils.training import packing, tokens
 
 CANDIDATES = {recipe.name: recipe for recipe in A100.candidates}
 NF4 = "--set gemma-3-12b.quantisation=nf4 --set gemma-3-12b.zero_stage=2"  # advice that can be pasted
 LONG = pytest.mark.long
+BOTH = replace(
+    LAPTOP,
+    finals=(Final("e5-small", 0, (0,)), Final("gemma-3-270m", 0, (0,))),
+    held_out_rows=90,
+    held_out=2,
+    finalists=2,
+)
+CORES = devices.Device(devices.CPU, 8e9, 1e11, 2, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +115,113 @@ def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
     steps = plan.make_plan(A100, sampling.read_texts(small), device, "")
     text = printout.write_plan(steps, device, why, 1e9)
     assert {step.name for step in steps} >= {recipe.name for recipe in NETWORKS}
-    assert "gemma-3-12b, final" in text and "total:" in text and "fits:    everything" in text
+    assert "gemma-3-12b-as-reported, final" in text and "total:" in text and "fits:    everything" in text
     assert all(step.hours > 0 and step.cost.peak > 0 for step in steps)
     assert pd.Series([step.notebook for step in steps]).is_monotonic_increasing and len(steps) > 20
+
+
+def count_answers(folder: Path, task: str) -> int:
+    """Rows of dev and test."""
+    return sum(len(table) for table in sampling.read_texts(folder)[task].splits.values())
+
+
+def languages_held_out(folder: Path) -> list[str]:
+    train = sampling.read_texts(folder)["QC"].train
+    return [folds.languages_of(train)[place] for place in folds.held_out_folds(train, BOTH.held_out)]
+
+
+def open_planner(profile: Profile, folder: Path, device: devices.Device = CORES) -> plan._Planner:
+    return plan._Planner(profile, sampling.read_texts(folder), device, "")
+
+
+def test_every_finalist_is_planned_and_the_first_without_languages(small: Path) -> None:
+    """Gemma costs more than e5, so it is the champion that is planned for: it alone is trained without languages."""
+    steps = plan.make_plan(BOTH, sampling.read_texts(small), CORES, "")
+    last = [step for step in steps if step.notebook == "06"]
+    names = ["gemma-3-270m, final", "e5-small, final", "gemma-3-270m, held-out"]
+    assert [step.name for step in last] == names * 2
+    assert {step.name.split(",")[0] for step in steps if step.notebook == "05"} == {"gemma-3-270m"}
+    train = 400 * 4 // 5  # one fold of five, less than the profile's rows
+    held_out = last[2]
+    assert [step.rows for step in last[:2]] == [train, train] and len(held_out.jobs) == BOTH.held_out == 2
+    assert [step.answers for step in last[:2]] == [80 + count_answers(small, "QC")] * 2
+    by_language = sampling.read_texts(small)["QC"].train["language"].value_counts()
+    assert held_out.answers == sum(by_language[code] for code in languages_held_out(small)) and held_out.disk == 0
+    assert held_out.rows == 2 * BOTH.held_out_rows and not held_out.rough
+    assert all(step.disk == 4 * step.cost.trained for step in last[:2])
+
+
+def test_the_plan_prints_the_time_of_jobs_side_by_side_and_their_sum(small: Path) -> None:
+    texts = sampling.read_texts(small)
+    steps = plan.make_plan(replace(BOTH, held_out_rows=0), texts, CORES, "")
+    elapsed, work = schedule.elapsed_hours(steps), sum(step.hours for step in steps)
+    assert 0.5 * work <= elapsed < 0.7 * work
+    assert work < 1  # so both have two decimals
+    text = printout.write_plan(steps, CORES, "as told", 1e12)
+    assert f"total:   {elapsed:.2f} hours on 2 x cpu, {work:.2f} hours of work one after the other" in text
+    assert "2 trainings side by side, each on a core" in text
+    line = next(line for line in text.splitlines() if "held-out" in line)
+    assert "~" in line and "rows: an estimate" in text  # English is not there yet
+    alone = plan.make_plan(replace(BOTH, workers=1), texts, CORES, "")
+    assert schedule.elapsed_hours(alone) == pytest.approx(sum(step.hours for step in alone))
+    assert "one after the other" not in printout.write_plan(alone, CORES, "as told", 1e12)
+
+
+@pytest.mark.parametrize(
+    ("finalists", "names"),
+    [(1, ["gemma-3-12b-as-reported"]), (9, ["gemma-3-12b-as-reported", "qwen2.5-14b", "xlm-roberta-large"])],
+)
+def test_the_most_expensive_of_each_family_is_planned_to_the_end(small: Path, finalists: int, names: list[str]) -> None:
+    """Five epochs of the largest network cost the most of its family, as do 14 billion parameters of theirs."""
+    planner = open_planner(replace(A100, finalists=finalists), small, devices.GPUS["a100-80gb"])
+    chosen = [recipe.name for recipe in planner.finalists("QC")]
+    assert [name.replace("qwen3-14b", "qwen2.5-14b") for name in chosen] == names  # the two cost nearly the same
+
+
+def test_a_network_on_fewer_rows_than_others_is_no_finalist(small: Path) -> None:
+    names = {"QC": [], "QI": []}
+    fewer = profiles.load("laptop", "gemma-3-270m.rows=100")
+    for profile in (BOTH, replace(BOTH, candidates=fewer.candidates, overridden=fewer.overridden)):
+        for task, found in names.items():
+            found.append([recipe.name for recipe in open_planner(profile, small).finalists(task)])
+    assert list(names.values()) == [[["gemma-3-270m", "e5-small"], ["e5-small"]]] * 2
+
+
+def test_a_job_has_a_core_or_its_part_of_one(small: Path) -> None:
+    recipe = CANDIDATES["xlm-roberta-large"].with_(zero_stage=0)
+    core = CORES.peak * CORES.utilisation
+    alone, shared = open_planner(LAPTOP, small), open_planner(REHEARSAL, small)
+    assert (alone.workers(recipe), alone.speed(recipe), alone.memory(recipe)) == (2, core, 8e9)
+    one = open_planner(replace(LAPTOP, workers=1), small)
+    assert (one.workers(recipe), one.speed(recipe), one.memory(recipe)) == (1, core, 16e9)
+    many = open_planner(replace(LAPTOP, workers=8), small)
+    assert (many.workers(recipe), many.speed(recipe), many.memory(recipe)) == (8, core / 4, 2e9)
+    assert REHEARSAL.ranks == 2 and (shared.workers(recipe), shared.speed(recipe)) == (1, 2 * core)
+    sharded = recipe.with_(zero_stage=2)  # DeepSpeed has the machine for itself
+    assert (alone.workers(sharded), alone.speed(sharded)) == (1, core)
+    gpus = open_planner(A100, small, replace(devices.GPUS["h200"], count=4))
+    assert (gpus.workers(recipe), gpus.speed(recipe), gpus.memory(recipe)) == (1, 4 * 989e12 * 0.4, 141e9)
+
+
+def test_cores_without_the_memory_are_told_to_work_on_fewer_jobs(small: Path) -> None:
+    tight = replace(CORES, memory=1e9)
+    planner, gemma = open_planner(LAPTOP, small, tight), pick(LAPTOP.recipes("QC"), ["gemma-3-270m"])[0]
+    assert planner.misfit(gemma, 512, 40) == "needs 2 GB of 1: --set laptop.workers=1"
+    fewer = open_planner(profiles.load("laptop", "laptop.workers=1"), small, tight)
+    assert fewer.misfit(gemma, 512, 40) == ""
+
+
+def test_cores_are_counted_as_the_run_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for pages in (1, 10**6, 10**9):  # of 4 KB: too little for one job, for one, for any number
+        monkeypatch.setattr("os.sysconf", lambda name, pages=pages: pages if name == "SC_PHYS_PAGES" else 4096)
+        count, memory = devices.count_cores()
+        assert (count, memory) == (count_workers(), pages * 4096)
+
+
+def test_a_cores_peak_leaves_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    assert devices.measure_core(2) > 1e9 and torch.get_num_threads() == before
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
 """Profiles: a selection keeps what every bake-off shows; an override changes just what it names, and says what cannot be."""
 
+from dataclasses import replace
+
 import pytest
 
 from utils import profiles
 from utils.core.errors import ProfileError
-from utils.core.recipe import Recipe
+from utils.core.recipe import Recipe, pick
 from utils.core.schema import TASKS
 from utils.profiles import overrides
 from utils.profiles.a100 import A100
-from utils.profiles.base import Profile
+from utils.profiles.base import HELD_OUT, Final, Profile
+from utils.profiles.checks import check
 from utils.profiles.laptop import LAPTOP
 
 
@@ -19,7 +22,8 @@ def change(text: str, profile: str = "laptop") -> dict[str, Recipe]:
 def test_a_selection_keeps_the_baselines_and_the_named_candidates() -> None:
     few = profiles.load("a100", "profile.candidates=gemma-3-12b,qwen3-8b")
     names = [recipe.name for recipe in few.candidates]
-    assert names == ["constant", "tfidf", "overlap", "zeroshot", "qwen3-8b", "gemma-3-12b"]
+    baselines = [recipe.name for recipe in A100.candidates if recipe.kind != "classifier"]
+    assert names == [*baselines, "qwen3-8b", "gemma-3-12b"] and set(few.members) < set(names)
     assert few.comparison == "gemma-3-12b"
     assert profiles.load("a100", "a100.candidates=qwen3-8b").comparison == "qwen3-8b"
     assert profiles.load("a100") is A100
@@ -29,8 +33,11 @@ def test_a_selection_keeps_the_baselines_and_the_named_candidates() -> None:
 def test_what_cannot_be_selected_is_refused() -> None:
     with pytest.raises(ProfileError, match="has no candidate gemma-3-27b; use some of xlm-roberta-large"):
         profiles.load("a100", "profile.candidates=gemma-3-27b")
+    both, one = Final("e5-small", 0, (0,)), Final("gemma-3-270m", 0, (0,), tasks=("QC",))
     with pytest.raises(ProfileError, match=r"none of gemma-3-270m may go on .* of QI; add e5-small"):
-        profiles.load("laptop", "profile.candidates=gemma-3-270m")
+        replace(LAPTOP, finals=(both, one)).select(["gemma-3-270m"])
+    with pytest.raises(ProfileError, match=r"none of e5-small-report-split may go on .* of QC; add e5-small or gemma"):
+        profiles.load("laptop", "profile.candidates=e5-small-report-split")
     with pytest.raises(ProfileError, match="unknown profile"):
         profiles.load("h100")
 
@@ -44,9 +51,9 @@ def test_every_final_is_of_a_candidate(profile: Profile) -> None:
 
 def test_an_override_changes_the_candidate_and_what_its_variants_share_with_it() -> None:
     usual, changed = change(""), change("e5-small.learning_rate=1e-4 e5-small.rows=700")
-    assert changed["e5-small"] == usual["e5-small"].with_(learning_rate=1e-4, rows=700)
-    variant = "e5-small-no-translation"  # it has rows of its own, and the candidate's learning rate
-    assert changed[variant] == usual[variant].with_(learning_rate=1e-4)
+    variants = ["e5-small-no-translation", "e5-small-report-split", "e5-small-unseen-language"]
+    for name in ("e5-small", *variants):
+        assert changed[name] == usual[name].with_(learning_rate=1e-4, rows=700)
     untouched = set(usual) - {name for name in usual if name.startswith("e5-small")}
     assert all(changed[name] == usual[name] for name in untouched)
 
@@ -60,13 +67,57 @@ def test_what_is_set_by_hand_is_not_changed_by_the_task(field: str) -> None:
         assert getattr(candidate, field) == values[field]
 
 
+def test_a_variant_keeps_what_sets_it_apart() -> None:
+    """Its scheme and its folds are its own: what is set for the candidate does not reach them."""
+    usual, changed = change(""), change("e5-small.folds=3 e5-small.rows=700")
+    assert changed["e5-small"].folds == changed["e5-small-report-split"].folds == (3,)
+    unseen = "e5-small-unseen-language"
+    assert changed[unseen] == usual[unseen].with_(rows=700) and usual[unseen].folds != usual["e5-small"].folds
+
+
 def test_finals_and_the_profile_can_be_set() -> None:
     profile = profiles.load(
         "laptop", "final.e5-small.rows=900 final.e5-small.folds=0,1,2 laptop.validation_rows=70 profile.offline=false"
     )
-    final = profile.final(LAPTOP.recipes("QI")[4], "QI", tapt=False)
+    candidate = pick(LAPTOP.recipes("QI"), ["e5-small"])[0]
+    final = profile.final(candidate, "QI", tapt=False)
     assert (final.name, final.rows, final.folds) == ("e5-small", 900, (0, 1, 2))
     assert profile.validation_rows == 70 and profile.offline is False
+
+
+def test_the_finals_are_the_finalists_and_the_baselines_of_the_ensemble() -> None:
+    """The champion alone starts on the auxiliary task; the baselines answer the same folds, on all rows."""
+    finalists = pick(LAPTOP.recipes("QC"), ["gemma-3-270m", "e5-small"])
+    finals = profiles.load("laptop", "final.gemma-3-270m.folds=1,2").final_recipes(finalists, "QC", tapt=True)
+    assert [final.name for final in finals] == ["gemma-3-270m", "e5-small", *LAPTOP.members]
+    assert [final.auxiliary_rows for final in finals] == [LAPTOP.auxiliary_rows, *[0] * 5]
+    assert all(final.folds == (1, 2) and final.answer_rows == 0 for final in (finals[0], *finals[2:]))
+
+
+def test_a_held_out_recipe_is_its_final_without_a_language() -> None:
+    finals = LAPTOP.final_recipes(pick(LAPTOP.recipes("QC"), ["gemma-3-270m", "e5-small"]), "QC", tapt=True)
+    held_out = LAPTOP.held_out_recipes(finals, (1, 4))
+    assert list(held_out) == ["gemma-3-270m", *LAPTOP.members]  # of the networks, the champion alone
+    champion, baseline = held_out["gemma-3-270m"], held_out["tfidf"]
+    assert (champion.rows, champion.auxiliary_rows, champion.model) == (LAPTOP.held_out_rows, 0, "gemma-3-270m")
+    assert baseline.rows == finals[2].rows
+    assert {(r.name, r.scheme, r.folds) for r in held_out.values()} == {(HELD_OUT, "leave-language", (1, 4))}
+    assert LAPTOP.held_out_recipes(finals, ()) == {}  # too few languages to hold one out
+    more = replace(LAPTOP, held_out_networks=2)
+    assert list(more.held_out_recipes(finals, (1, 4)))[:2] == ["gemma-3-270m", "e5-small"]
+
+
+def test_a_task_that_costs_more_has_fewer_rows_for_every_network() -> None:
+    profile = replace(LAPTOP, rows_by_task=(("QI", 31),))
+    rows = {task: {r.rows for r in profile.recipes(task) if r.kind == "classifier"} for task in TASKS}
+    assert rows["QI"] == {31} and 31 not in rows["QC"]
+    baselines = [[r.rows for r in profile.recipes(task) if r.kind != "classifier"] for task in TASKS]
+    assert baselines[0] == baselines[1]
+
+
+def test_members_that_are_no_baselines_are_refused() -> None:
+    with pytest.raises(ProfileError, match="members e5-small: no baseline of the profile; use some of constant, tfidf"):
+        check(replace(LAPTOP, members=("tfidf", "e5-small")))
 
 
 def test_a_text_has_one_normal_form_which_reads_back() -> None:
@@ -102,7 +153,7 @@ def test_a_text_has_one_normal_form_which_reads_back() -> None:
         ("e5-small.frozen_layers=13", "multilingual-e5-small has 12 layers"),
         ("gemma-3-270m.quantisation=int8", "8-bit weights are for scoring only"),
         ("e5-small.epochs=0", "epochs must be more than 0"),
-        ("e5-small.scheme=report", "its scheme must be strict"),
+        ("e5-small.scheme=report", "its scheme must be query"),
         ("constant.learning_rate=1", "constant has no field learning_rate that can be set"),
         ("e5-small.pooling=max", "use one of mean, first, last"),
         ("e5-small.translation=yes", "use true or false"),

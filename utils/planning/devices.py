@@ -1,20 +1,23 @@
-"""Devices to plan for: GPUs by name with memory and peak, the GPU of this machine, or its CPU with a measured peak."""
+"""Devices to plan for: GPUs by name with memory and peak, the GPU of this machine, or its cores with a measured peak."""
 
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from utils.core.errors import DeviceError
 
-# Share of the peak that training reaches: of a GPU with packs of a few thousand tokens, of a CPU beside its matrix products.
-UTILISATION, ON_CPU = 0.40, 0.55
+# Share of the peak that training reaches: of a GPU with packs of a few thousand tokens, of a core beside its matrix products.
+UTILISATION, ON_CPU = 0.40, 0.60
+CPU = "cpu"
+JOB_MEMORY = 4_000_000_000  # bytes of a job on a CPU: cores for which memory does not reach stay idle, as in the run
 
 
 @dataclass(frozen=True)
 class Device:
-    """`count` devices of a kind, with memory in bytes and peak in FLOP/s of each (dense bfloat16; float32 of a CPU)."""
+    """`count` devices of a kind, with memory in bytes and peak in FLOP/s of each (dense bfloat16; float32 of a core)."""
 
     name: str
     memory: float
@@ -57,9 +60,36 @@ def open_device(gpu: str) -> tuple[Device, str]:
                 f"{properties.name} is not in the table of peaks; name the nearest with --gpu: {', '.join(GPUS)}"
             )
         return replace(matches[0], memory=properties.total_memory, count=torch.cuda.device_count()), "found here"
-    memory = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
-    peak = measure_peak(torch.device("cpu"), torch.float32)
-    return Device("cpu", memory * 1024, peak, utilisation=ON_CPU), "no GPU here; its peak was measured just now"
+    count, memory = count_cores()
+    peak = measure_core(count)
+    return Device(CPU, memory / count, peak, count, ON_CPU), "no GPU here; the peak of a core was measured just now"
+
+
+def count_cores() -> tuple[int, float]:
+    """Cores that train side by side, one job each, as far as memory reaches; and the machine's memory in bytes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, memory // JOB_MEMORY)), memory
+
+
+def measure_core(count: int) -> float:
+    """Peak of one core in FLOP/s while `count` of them are busy, in processor time, so that other programs do not count."""
+    threads, best = torch.get_num_threads(), 0.0
+    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for size in (512, 1024, 2048):
+            square = torch.randn(size, size)
+            for _ in range(5):
+                slowest = max(pool.map(_time_square, [square] * count))
+                best = max(best, 2 * size**3 / slowest)
+    torch.set_num_threads(threads)
+    return best
+
+
+def _time_square(square: torch.Tensor) -> float:
+    """Seconds of this thread's processor time for one matrix product."""
+    start = time.thread_time()
+    square @ square
+    return time.thread_time() - start
 
 
 def measure_peak(device: torch.device, dtype: torch.dtype) -> float:

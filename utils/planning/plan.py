@@ -16,33 +16,16 @@ from utils.core.schema import AUXILIARY, TASKS
 from utils.models import shapes, weights
 from utils.models.zoo import ZOO
 from utils.planning.cost import Cost, pack_cost
-from utils.planning.devices import Device
+from utils.planning.devices import CPU, Device
+from utils.planning.rows import FoldRows, TaskRows
 from utils.planning.sampling import SAMPLE, Texts, encode_parts, open_tokenizer, sample_neighbours, sample_steps
-from utils.profiles.base import Profile
+from utils.planning.schedule import Step
+from utils.profiles.base import HELD_OUT, Profile
 
 DECODING = 0.10  # share of the peak that a translator reaches, as it writes one token at a time
 ROUND = 256  # the largest pack is rounded up to a multiple of so many tokens
 CONTEXT = 1.5e9  # bytes that the driver and its libraries take on a GPU
 SPARE = 1.05  # factor for memory that an allocator cannot use
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of the plan. Tokens and work (FLOP) are of all its folds, training and scoring; memory of one process."""
-
-    notebook: str
-    name: str
-    task: str
-    rows: int  # training rows times epochs, of all folds
-    answers: int  # rows scored, of all folds
-    queries: int  # distinct queries among the training rows of a fold
-    tokens: float
-    flops: float
-    cost: Cost
-    hours: float
-    estimate: bool  # tokens are counted with another model's tokenizer
-    disk: float  # bytes of downloaded weights and of trained parameters
-    misfit: str = ""  # why it does not fit the device, and the setting that makes it fit; empty = it fits
 
 
 @dataclass
@@ -64,7 +47,25 @@ class _Planner:
     @property
     def world(self) -> int:
         """Number of processes of a training."""
-        return self.device.count if self.profile.ranks == 0 else self.profile.ranks
+        return self.profile.ranks or (1 if self.device.name == CPU else self.device.count)
+
+    def workers(self, recipe: Recipe) -> int:
+        """Number of trainings side by side: on cores, of those that are one process each."""
+        shared = self.device.name != CPU or self.world > 1 or recipe.zero_stage > 0
+        return 1 if shared else self.profile.workers or self.device.count
+
+    def speed(self, recipe: Recipe) -> float:
+        """FLOP/s of a training: of its processes, a core or a part of one each on a CPU."""
+        devices: float = self.world
+        if self.device.name == CPU:
+            devices = min(self.world, self.device.count / self.workers(recipe))
+        return self.device.peak * self.device.utilisation * devices
+
+    def memory(self, recipe: Recipe) -> float:
+        """Bytes that a process of a training has: a GPU's, or its share of the machine's."""
+        if self.device.name != CPU:
+            return self.device.memory
+        return self.device.memory * self.device.count / max(self.world, self.workers(recipe))
 
     def _once(self, key: tuple, make: Callable[[], Any]) -> Any:
         """The value of a key, made on its first use."""
@@ -93,52 +94,61 @@ class _Planner:
         )
         return train_tokens, largest, score_tokens, stand_in
 
-    def rows(self, recipe: Recipe, task: str) -> tuple[int, int]:
-        """Number of training rows of a fold, and of their distinct queries."""
-        table = self.texts[task].train
-        total = min(len(table), self.profile.rows or len(table))
-        count = total * (self.profile.fold_count - 1) // self.profile.fold_count
-        count = min(count, recipe.rows or count)
-        return count, round(table["query"].nunique() * count / len(table))
+    def split(self, task: str) -> TaskRows:
+        """A task's rows as they are split into folds."""
+        return self._once(("split", task), lambda: TaskRows(self.texts[task], task, self.profile))
 
-    def answers(self, recipe: Recipe, task: str, splits: tuple[str, ...], validation_rows: int) -> int:
-        """Number of rows that one fold's network scores: of the splits, and at most `validation_rows` (0 = all) of its fold."""
-        table, tables = self.texts[task].train, self.texts[task].splits
-        oof = min(len(table), self.profile.rows or len(table)) // self.profile.fold_count
-        counts = [
-            min(len(tables[split]), recipe.answer_rows or len(tables[split])) for split in splits if split in tables
-        ]
-        return sum(counts) + min(oof, validation_rows or oof)
+    def folds(self, recipe: Recipe, task: str, validation_rows: int = 0) -> list[FoldRows]:
+        """Rows of each of a recipe's folds; without folds that these rows do not have, which the run leaves out too."""
+        counts = []
+        for fold in recipe.folds:
+            key = (recipe.scheme, fold, validation_rows)
+            counts.append(self._once(("rows", task, *key), lambda key=key: self.split(task).count(*key)))
+        return [count.cap(recipe.rows) for count in counts if count]
+
+    def answers(self, recipe: Recipe, task: str, splits: tuple[str, ...]) -> int:
+        """Number of rows of some splits that one fold's network scores."""
+        sizes = [len(self.texts[task].splits.get(split, ())) for split in splits]
+        return sum(min(size, recipe.answer_rows or size) for size in sizes)
 
     def step(
-        self, notebook: str, name: str, recipe: Recipe, task: str, splits: tuple[str, ...], validation_rows: int
-    ) -> Step:
-        """The step of one recipe over its folds: training in one stage or two, and scoring."""
-        rows, queries = self.rows(recipe, task)
-        train_tokens, largest, score_tokens, stand_in = self.tokens(recipe, task)
-        largest = -(-largest // ROUND) * ROUND
-        answers = self.answers(recipe, task, splits, validation_rows)
-        row = max(1, round(score_tokens))
-        cost = self.cost(recipe, largest, row)
-        work = cost.flops / largest * train_tokens * rows * recipe.epochs
-        tokens = train_tokens * rows * recipe.epochs
-        if recipe.auxiliary_rows and (auxiliary := AUXILIARY[task]) in self.texts:
-            row_tokens, *_ = self.tokens(recipe, auxiliary)
-            extra = min(recipe.auxiliary_rows, len(self.texts[auxiliary].train)) * recipe.epochs * row_tokens
-            work, tokens = work + cost.flops / largest * extra, tokens + extra
-        scoring = pack_cost(recipe, self._shape(recipe), max(row, min(recipe.score_tokens, 4096)), row, train=False)
-        work += scoring.flops / max(row, min(recipe.score_tokens, 4096)) * score_tokens * answers
-        folds = len(recipe.folds)
-        hours = folds * work / (self.device.peak * self.device.utilisation * self.world) / 3600
-        return Step(
-            notebook, name, task, int(folds * rows * recipe.epochs), folds * answers, queries,
-            folds * (tokens + score_tokens * answers), folds * work, cost, hours, stand_in,
-            self.disk(recipe, cost, keep=notebook == "06"), self.misfit(recipe, largest, row),
-        )  # fmt: skip
+        self, notebook: str, name: str, recipe: Recipe, task: str, splits: tuple[str, ...], validation_rows: int, keep: bool = False
+    ) -> list[Step]:  # fmt: skip
+        """The step of one recipe over its folds: training in one stage or two, and scoring; none where the rows have no such fold.
 
-    def disk(self, recipe: Recipe, cost: Cost, keep: bool) -> float:
-        """Bytes of disk of a recipe: its network, if not yet on this machine, and with `keep` each fold's trained parameters."""
-        return self.download(recipe.model) + keep * len(recipe.folds) * 4 * cost.trained
+        With `keep` the trained parameters stay on the disk.
+        """
+        folds = self.folds(recipe, task, validation_rows)
+        if not folds:
+            return []
+        train_tokens, largest, score_tokens, stand_in = self.tokens(recipe, task)
+        largest, row = -(-largest // ROUND) * ROUND, max(1, round(score_tokens))
+        cost, pack = self.cost(recipe, largest, row), max(row, min(recipe.score_tokens, 4096))
+        scoring = pack_cost(recipe, self._shape(recipe), pack, row, train=False)
+        answers = [self.answers(recipe, task, splits) + fold.validation for fold in folds]
+        trained = [fold.train * recipe.epochs * train_tokens + self._auxiliary_tokens(recipe, task) for fold in folds]
+        scored = [count * score_tokens for count in answers]
+        work = [
+            cost.flops / largest * train + scoring.flops / pack * score
+            for train, score in zip(trained, scored, strict=True)
+        ]
+        return [
+            Step(
+                notebook, name, task, round(sum(fold.train for fold in folds) * recipe.epochs), sum(answers),
+                round(np.mean([fold.queries for fold in folds])), sum(trained) + sum(scored), sum(work), cost,
+                tuple(flops / self.speed(recipe) / 3600 for flops in work), self.workers(recipe), stand_in,
+                self.download(recipe.model) + keep * len(folds) * 4 * cost.trained, self.misfit(recipe, largest, row),
+                any(fold.estimate for fold in folds),
+            )
+        ]  # fmt: skip
+
+    def _auxiliary_tokens(self, recipe: Recipe, task: str) -> float:
+        """Tokens of stage 1, which has as many epochs; 0 without an auxiliary task."""
+        auxiliary = AUXILIARY[task]
+        if not recipe.auxiliary_rows or auxiliary not in self.texts:
+            return 0.0
+        row_tokens, *_ = self.tokens(recipe, auxiliary)
+        return min(recipe.auxiliary_rows, len(self.texts[auxiliary].train)) * recipe.epochs * row_tokens
 
     def download(self, name: str) -> float:
         """Bytes to download for a network, in 16 bits; 0 where its weights are here or a former call has counted them."""
@@ -163,13 +173,16 @@ class _Planner:
 
     def need(self, cost: Cost) -> float:
         """Bytes of one device's memory, with what the driver and the allocator take."""
-        return cost.peak * SPARE + (CONTEXT if self.device.name != "cpu" else 0)
+        return cost.peak * SPARE + (CONTEXT if self.device.name != CPU else 0)
 
     def misfit(self, recipe: Recipe, largest: int, row: int) -> str:
         """Why a training does not fit the device, and the first setting that makes it fit; empty where it fits."""
-        need = self.need(self.cost(recipe, largest, row))
-        if need <= self.device.memory:
+        need, memory = self.need(self.cost(recipe, largest, row)), self.memory(recipe)
+        if need <= memory:
             return ""
+        shortage = f"needs {need / 1e9:.0f} GB of {memory / 1e9:.0f}"
+        if (fitting := int(memory * self.workers(recipe) // need)) and self.workers(recipe) > 1:
+            return f"{shortage}: --set {self.profile.name}.workers={fitting}"
         half = {"pack_tokens": size} if (size := max(512, largest // 2)) < largest else {}
         settings: list[dict[str, Any]] = [
             {},
@@ -178,27 +191,61 @@ class _Planner:
             {"zero_stage": 3} | half,
             {"zero_stage": 3, "offload": True} | half,
         ]
-        shortage = f"needs {need / 1e9:.0f} GB of {self.device.memory / 1e9:.0f}"
+        name = recipe.variant_of if recipe.name == HELD_OUT else recipe.name
         for setting in settings:
             changes = setting if recipe.checkpointing else {"checkpointing": True} | setting
-            smaller = self.need(self.cost(recipe.with_(**changes), changes.get("pack_tokens", largest), row))
-            if smaller <= self.device.memory:
-                advice = " ".join(f"--set {recipe.name}.{field}={value}" for field, value in changes.items())
+            changed = recipe.with_(**changes)
+            smaller = self.need(self.cost(changed, changes.get("pack_tokens", largest), row))
+            if smaller <= self.memory(changed):
+                advice = " ".join(f"--set {name}.{field}={value}" for field, value in changes.items())
                 return f"{shortage}: {advice} (then {smaller / 1e9:.0f} GB)"
         return f"{shortage}: no setting is enough; take a larger GPU or a smaller model"
 
-    def arms(self, champion: Recipe, task: str) -> dict[str, Recipe]:
-        """The arms of the TAPT comparison by name, as `experiment.tapt.make_arms` makes them; none without an auxiliary task."""
+    def bakeoff(self, task: str) -> list[Step]:
+        """The networks of the bake-off."""
+        recipes = [recipe for recipe in self.profile.recipes(task) if recipe.kind == "classifier"]
+        rows = self.profile.validation_rows
+        return [step for recipe in recipes for step in self.step("04", recipe.name, recipe, task, ("test",), rows)]
+
+    def finalists(self, task: str) -> list[Recipe]:
+        """The most expensive networks that the bake-off may choose, the dearest first: one of a family, of those on the most rows."""
+        names, hours, by_family = self.profile.eligible(task), {}, {}
+        allowed = [r for r in self.profile.recipes(task) if r.name in names and r.kind == "classifier"]
+        rows = {recipe.name: self.folds(recipe, task)[0].train for recipe in allowed}
+        for recipe in allowed:
+            if rows[recipe.name] == max(rows.values()):
+                final = self.profile.final(recipe, task, tapt=False)
+                hours[recipe] = sum(step.hours for step in self.step("06", "", final, task, ("dev", "test"), 0))
+        for recipe in sorted(hours, key=lambda recipe: -hours[recipe]):
+            by_family.setdefault(recipe.family, recipe)
+        return list(by_family.values())[: self.profile.finalists]
+
+    def tapt(self, champion: Recipe, task: str) -> list[Step]:
+        """The arms of the TAPT comparison, as `experiment.tapt.make_arms` makes them; none without an auxiliary task."""
         if AUXILIARY[task] not in self.texts:
-            return {}
+            return []
         direct, total = self.profile.direct_arm(champion), len(self.texts[AUXILIARY[task]].train)
-        auxiliary = self.profile.auxiliary_rows or total
-        longer = 1 + min(auxiliary, total) / max(1, self.rows(direct, task)[0])
-        return {
+        auxiliary, rows = self.profile.auxiliary_rows or total, self.profile.validation_rows
+        longer = 1 + min(auxiliary, total) / self.folds(direct, task)[0].train
+        arms = {
             "direct": direct,
             "direct-longer": direct.with_(epochs=direct.epochs * longer),
             "tapt": direct.with_(auxiliary_rows=auxiliary),
         }
+        steps = (self.step("05", f"{champion.name}, {name}", arm, task, (), rows) for name, arm in arms.items())
+        return [step for found in steps for step in found]
+
+    def finals(self, finalists: list[Recipe], task: str) -> list[Step]:
+        """The final trainings, the first one after stage 1, and those without one language at a time."""
+        recipes = self.profile.final_recipes(finalists, task, tapt=AUXILIARY[task] in self.texts)
+        networks = [recipe for recipe in recipes if recipe.kind == "classifier"]
+        steps, rows = [], self.profile.held_out_validation_rows
+        for final in networks:
+            steps += self.step("06", f"{final.name}, final", final, task, ("dev", "test"), 0, keep=True)
+        held_out = self.profile.held_out_recipes(networks, self.split(task).languages(self.profile.held_out))
+        for name, recipe in held_out.items():
+            steps += self.step("06", f"{name}, {HELD_OUT}", recipe, task, (), rows)
+        return steps
 
     def translation(self) -> list[Step]:
         """The step that translates the distinct non-English queries; none where the profile translates with a word list."""
@@ -218,29 +265,21 @@ class _Planner:
         # Two operations per weight of the encoder or of the decoder, half of the network.
         flops = tokens * ZOO[name].parameters
         cost = Cost(int(ZOO[name].parameters), 0, 2 * ZOO[name].parameters, 0, 0, 1e9, flops)
-        hours = flops / (self.device.peak * DECODING * self.world) / 3600
+        hours = flops / (self.device.peak * DECODING * self.device.count) / 3600  # all GPUs or cores share it
         queries, disk = len(distinct), sum(map(self.download, filter(None, (name, self.profile.retranslation))))
-        return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, hours, True, disk)]
+        return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, (hours,), 1, True, disk)]
 
 
 def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder: str) -> list[Step]:
-    """Every step of a profile that computes with a network, in the pipeline's order.
+    """Every step of a profile that trains a network, in the pipeline's order.
 
-    `folder` holds local weights (empty: none). The bake-off's champion is not known beforehand: TAPT and the final training
-    are planned for the profile's `comparison`. Raises WeightsError for a model without a shape in the zoo and without weights.
+    `folder` holds local weights (empty: none). The bake-off's choice is not known beforehand: TAPT and the final trainings are planned for
+    the most expensive that it may choose. Raises WeightsError for a model without a shape in the zoo and without weights.
     """
     planner = _Planner(profile, texts, device, folder)
-    steps = planner.translation()
     tasks = [task for task in TASKS if task in texts]
-    for task in tasks:
-        for recipe in profile.recipes(task):
-            if recipe.kind == "classifier":
-                steps.append(planner.step("04", recipe.name, recipe, task, ("test",), profile.validation_rows))
-    champions = {task: next(r for r in profile.recipes(task) if r.name == profile.comparison) for task in tasks}
-    for task, champion in champions.items():
-        for name, arm in planner.arms(champion, task).items():
-            steps.append(planner.step("05", f"{champion.name}, {name}", arm, task, ("test",), profile.validation_rows))
-    for task, champion in champions.items():
-        final = profile.final(champion, task, tapt=AUXILIARY[task] in texts)
-        steps.append(planner.step("06", f"{final.name}, final", final, task, ("dev", "test"), 0))
-    return steps
+    steps = planner.translation()
+    steps += [step for task in tasks for step in planner.bakeoff(task)]
+    finalists = {task: planner.finalists(task) for task in tasks}
+    steps += [step for task in tasks for step in planner.tapt(finalists[task][0], task)]
+    return steps + [step for task in tasks for step in planner.finals(finalists[task], task)]
