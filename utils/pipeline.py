@@ -18,7 +18,7 @@ from utils.core import paths, settings
 from utils.core.errors import InputError
 from utils.core.schema import TASK_NAMES
 from utils.core.streams import accept_all_text
-from utils.data.raw import read_folder
+from utils.data.raw import Raw, read_folder
 from utils.evaluation import leaderboard, report
 from utils.models import weights
 from utils.profiles.base import Profile
@@ -54,8 +54,8 @@ def choose_profile(name: str | None, raw: bool) -> Choice:
     return Choice("a100", f"data/raw is there and the CUDA device has {memory / 1e9:.0f} GB")
 
 
-def plan_ahead(profile: Profile, folder: Path, models: str, gpu: str) -> tuple[str, bool]:
-    """The plan of a profile on a data folder as text, and whether all of it fits the device and the disk."""
+def plan_ahead(profile: Profile, raw: Raw, models: str, gpu: str) -> tuple[str, bool]:
+    """The plan of a profile on the files of a data folder as text, and whether all of it fits the device and the disk."""
     from utils.planning import (  # with torch and all that it needs: not for every start
         devices,
         plan,
@@ -64,13 +64,13 @@ def plan_ahead(profile: Profile, folder: Path, models: str, gpu: str) -> tuple[s
     )
 
     device, why = devices.open_device(gpu)
-    steps = plan.make_plan(profile, sampling.read_texts(folder), device, models)
+    steps = plan.make_plan(profile, sampling.gather_texts(raw), device, models)
     free = shutil.disk_usage(paths.ROOT).free
     fits = not any(step.misfit for step in steps) and printout.disk_needed(steps) < free
     return printout.write_plan(steps, device, why, free), fits
 
 
-def check_and_fetch(profile: Profile, folder: Path, models: str, gpu: str) -> bool:
+def check_and_fetch(profile: Profile, raw: Raw, models: str, gpu: str) -> bool:
     """Whether all that a profile needs can be had: networks within the rule, and for a100 memory and disk; then fetch the networks.
 
     What refuses comes before what takes long. Raises WeightsError.
@@ -80,7 +80,7 @@ def check_and_fetch(profile: Profile, folder: Path, models: str, gpu: str) -> bo
     for name in networks:
         weights.check(name, models, profile.offline)
     if profile.name == "a100":
-        text, fits = plan_ahead(profile, folder, models, gpu)
+        text, fits = plan_ahead(profile, raw, models, gpu)
         print(text, flush=True)
         if not fits:
             return False
@@ -187,7 +187,7 @@ def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] 
         print(f"set:     {changes}", flush=True)
     models = settings.absolute(options.models) or (earlier.models if earlier else "")
     if options.plan:
-        print(plan_ahead(profile, folder, models, options.gpu)[0])
+        print(plan_ahead(profile, read_folder(folder), models, options.gpu)[0])
         return DONE
     if profile.name == "rehearsal" and not models:
         from utils.models import tiny  # as above
@@ -196,9 +196,10 @@ def prepare(options: argparse.Namespace) -> tuple[paths.Run, dict[str, object]] 
     settings.check(run, profile.name, changes)
     if earlier:
         settings.check_data(run, earlier, folder)
-    for notice in read_folder(folder).notices:
+    raw = read_folder(folder)
+    for notice in raw.notices:
         print(f"notice:  {notice}")
-    if not check_and_fetch(profile, folder, models, options.gpu):
+    if not check_and_fetch(profile, raw, models, options.gpu):
         return REFUSED
     chosen = settings.Settings(profile.name, str(folder), models, options.hosts, options.shell, overrides=changes)
     settings.save(run, chosen)

@@ -84,6 +84,7 @@ def test_candidates_stand_by_f1_with_their_intervals_and_auc() -> None:
     assert [bar.get_width() + 0.5 for bar in right.patches] == pytest.approx([0.5, 0.8, 0.9])
 
 
+@pytest.mark.filterwarnings("error")  # what is drawn warns of nothing in the notebook
 def test_speed_is_of_candidates_validated_alike() -> None:
     board = pd.concat([BOARD, BOARD.assign(scheme="report", recipe="other")])
     (axis,) = plots.f1_against_speed(board, "QC").axes

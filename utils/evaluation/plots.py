@@ -83,8 +83,9 @@ def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
     axis.set_xscale("log")
     for family, rows in table.groupby("family"):
         colour = family_colour(str(family))
-        axis.vlines(rows["score_rows_per_s"], rows["f1_lo"], rows["f1_hi"], color=colour, alpha=0.5, linewidth=1.6)
         axis.scatter(rows["score_rows_per_s"], rows["f1"], color=colour, s=60, label=family, zorder=3)
+    colours = [family_colour(family) for family in table["family"]]
+    axis.vlines(table["score_rows_per_s"], table["f1_lo"], table["f1_hi"], color=colours, alpha=0.5, linewidth=1.6)
     for row in table.itertuples():
         axis.annotate(row.recipe, (row.score_rows_per_s, row.f1), xytext=(6, 5), textcoords="offset points", fontsize=8)
     axis.grid(axis="y", color="#e8eaed", linewidth=0.8)

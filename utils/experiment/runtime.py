@@ -1,6 +1,5 @@
 """Where and how trainings run on this machine: nothing here changes a result."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from utils.core.settings import Settings
 from utils.models import weights
 from utils.profiles.base import Profile
 from utils.training import launch
+from utils.training.cores import count_cores
 from utils.training.ranks import SINGLE_PROCESS, Topology, parse_topology
 
-WORKER_MEMORY = 4_000_000_000  # bytes of a job on a CPU, with a margin
 WORKER = "utils.experiment.worker"  # the module that every rank runs
 
 
@@ -44,14 +43,10 @@ def make_runtime(settings: Settings, profile: Profile, style: Style) -> Runtime:
 
 
 def count_workers() -> int:
-    """Jobs that this machine works on at once: one per core of this process's share, as far as memory reaches; one where there is a GPU."""
+    """Jobs that this machine works on at once: one where there is a GPU, else one per core."""
     import torch
 
-    if torch.cuda.is_available():
-        return 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, memory // WORKER_MEMORY))
+    return 1 if torch.cuda.is_available() else count_cores()[0]
 
 
 def run_ranks(job: Path, topology: Topology, style: Style) -> None:

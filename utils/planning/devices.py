@@ -1,6 +1,5 @@
 """Devices to plan for: GPUs by name with memory and peak, the GPU of this machine, or its cores with a measured peak."""
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -8,11 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from utils.core.errors import DeviceError
+from utils.training.cores import count_cores
 
 # Share of the peak that training reaches: of a GPU with packs of a few thousand tokens, of a core beside its matrix products.
 UTILISATION, ON_CPU = 0.40, 0.60
 CPU = "cpu"
-JOB_MEMORY = 4_000_000_000  # bytes of a job on a CPU: cores for which memory does not reach stay idle, as in the run
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,6 @@ def open_device(gpu: str) -> tuple[Device, str]:
     count, memory = count_cores()
     peak = measure_core(count)
     return Device(CPU, memory / count, peak, count, ON_CPU), "no GPU here; the peak of a core was measured just now"
-
-
-def count_cores() -> tuple[int, float]:
-    """Cores that train side by side, one job each, as far as memory reaches; and the machine's memory in bytes."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, memory // JOB_MEMORY)), memory
 
 
 def measure_core(count: int) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from utils.core.recipe import Recipe
 from utils.data import clean
-from utils.data.raw import read_folder
+from utils.data.raw import Raw, read_folder
 from utils.data.text import query_field, target_field
 from utils.models import build, weights
 from utils.models.zoo import STAND_IN, TOKENIZERS, ZOO
@@ -29,11 +29,12 @@ class Texts:
 
 
 def read_texts(folder: Path) -> dict[str, Texts]:
-    """Task -> its rows in a data folder. Each non-English query gets an English query of the same data as its translation.
+    """`gather_texts` of a data folder. Raises DataError as `read_folder` does."""
+    return gather_texts(read_folder(folder))
 
-    Raises DataError as `read_folder` does.
-    """
-    raw = read_folder(folder)
+
+def gather_texts(raw: Raw) -> dict[str, Texts]:
+    """Task -> its rows. Each non-English query gets an English query of the same data as its translation."""
     texts = {}
     for task in raw.tasks:
         tables = {}

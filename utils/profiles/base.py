@@ -12,8 +12,9 @@ MAX_LENGTH = {"QC": 72, "QI": 96}
 # A decoder reads the query last, with the target before it (measured by benchmarks/sharing.py).
 QUERY_FIRST = {"QC": False, "QI": False}
 # Under DeepSpeed: titles are long and share little, so their activations want the memory that sharded weights leave.
-HELD_OUT = "held-out"  # the name of a final recipe without one language
 ZERO_STAGE = {"QC": 2, "QI": 3}
+
+HELD_OUT = "held-out"  # the name of a final recipe without one language
 
 BASELINES = (
     Recipe("constant", "baseline", kind="constant"),
