@@ -8,7 +8,8 @@ from scipy.sparse.csgraph import connected_components
 
 LEAST_TARGETS = 3  # distinct targets that a query needs before its list says anything
 LEAST_JACCARD = 0.5  # from which on two lists of targets are nearly the same
-BLOCK = 20_000  # queries compared at once with all others, which bounds memory
+BLOCK = 2000  # queries whose candidates are found at once, which bounds memory
+COMPARED = 500_000  # pairs of queries compared at once
 
 Pairs = NDArray[np.int64]  # [pairs, 2]
 
@@ -37,35 +38,45 @@ def similar_lists(query: NDArray[np.int64], target: NDArray[np.int64]) -> Pairs:
     """Pairs of queries whose lists of distinct targets have a Jaccard index of at least `LEAST_JACCARD`.
 
     `query` and `target` number each row's texts, `[rows]`; a target of -1 is none. Lists of fewer than `LEAST_TARGETS` are left
-    out. Two such lists can only be so similar if they share two targets, so it suffices to look at pairs of targets: two
-    queries that share n of them share n (n - 1) / 2 pairs, from which n follows.
+    out. Two such lists have at least two targets in common, among the rarest of each: only queries that share such a pair of
+    targets are compared (prefix filtering, Chaudhuri et al. 2006).
     """
     lists = pd.DataFrame({"query": query, "target": target})
     lists = lists[lists["target"] >= 0].drop_duplicates()
-    sizes = lists.groupby("query")["target"].transform("size")
-    lists = lists[sizes >= LEAST_TARGETS]
+    lists = lists.assign(size=lists.groupby("query")["target"].transform("size"))
+    lists = lists[lists["size"] >= LEAST_TARGETS]
     if lists.empty:
         return np.empty((0, 2), dtype=np.int64)
-    incidence, queries = _pair_incidence(lists)
-    lengths = lists.groupby("query").size().loc[queries].to_numpy()
+    row, numbers = pd.factorize(lists["query"], sort=True)
+    ones = np.ones(len(lists), dtype=np.int32)
+    everything = coo_matrix((ones, (row, lists["target"])), shape=(len(numbers), int(target.max()) + 1)).tocsr()
+    lengths = np.diff(everything.indptr)
+    shared = _rare_pairs(lists.assign(query=row), len(numbers))
     found = []
-    for start in range(0, len(queries), BLOCK):
-        shared = triu(incidence[start : start + BLOCK] @ incidence.T, k=start + 1).tocoo()
-        common = (1 + np.sqrt(1 + 8 * shared.data)) / 2
-        left, right = shared.row + start, shared.col
-        similar = common / (lengths[left] + lengths[right] - common) >= LEAST_JACCARD - 1e-9
-        found.append(np.stack([queries[left[similar]], queries[right[similar]]], axis=1))
-    return np.concatenate(found)
+    for start in range(0, len(numbers), BLOCK):
+        candidates = triu(shared[start : start + BLOCK] @ shared.T, k=start + 1).tocoo()
+        for part in np.array_split(np.arange(candidates.nnz), candidates.nnz // COMPARED + 1):
+            left, right = candidates.row[part] + start, candidates.col[part]
+            common = np.asarray(everything[left].multiply(everything[right]).sum(axis=1)).ravel()
+            similar = common >= LEAST_JACCARD * (lengths[left] + lengths[right] - common)
+            found.append(np.stack([left[similar], right[similar]], axis=1))
+    return np.asarray(numbers)[np.concatenate(found)]
 
 
-def _pair_incidence(lists: pd.DataFrame) -> tuple[csr_matrix, NDArray[np.int64]]:
-    """Which query has which pair of targets, `[queries, pairs]`, without pairs of one query alone; and the queries' numbers."""
-    both = lists.merge(lists, on="query", suffixes=("", "_other"))
+def _rare_pairs(lists: pd.DataFrame, queries: int) -> csr_matrix:
+    """Which query has which pair of its rarest targets, `[queries, pairs]`, without pairs of one query alone.
+
+    A list of n targets is similar only to lists that share at least a = (n + m) / 3 targets with it, where m, the other's length, is at least
+    `LEAST_TARGETS` and n / 2. The two rarest of these are among its n - a + 2 rarest.
+    """
+    frequency = lists.groupby("target")["query"].transform("size")
+    lists = lists.assign(frequency=frequency).sort_values(["query", "frequency", "target"])
+    least = np.ceil((lists["size"] + np.maximum(LEAST_TARGETS, np.ceil(lists["size"] / 2))) / 3)
+    rare = lists[lists.groupby("query").cumcount() < lists["size"] - least + 2]
+    both = rare.merge(rare, on="query", suffixes=("", "_other"))
     both = both[both["target"] < both["target_other"]]
     pair = both["target"].to_numpy() * (int(lists["target"].max()) + 1) + both["target_other"].to_numpy()
     _, pair, counts = np.unique(pair, return_inverse=True, return_counts=True)
     keep = counts[pair] > 1
-    row, queries = pd.factorize(both["query"], sort=True)
-    shape = (len(queries), len(counts))
-    matrix = coo_matrix((np.ones(int(keep.sum()), dtype=np.int32), (row[keep], pair[keep])), shape=shape)
-    return matrix.tocsr(), np.asarray(queries)
+    where = (both["query"].to_numpy()[keep], pair[keep])
+    return coo_matrix((np.ones(int(keep.sum()), dtype=np.int32), where), shape=(queries, len(counts))).tocsr()
