@@ -108,7 +108,7 @@ def test_tables_have_their_columns_and_every_row(smoke: Smoke) -> None:
             assert len(list(final.glob("fold0/*.safetensors"))) == 1
         held_out = sorted(path.parents[1].name for path in (run.final / task).glob("*/held-out/oof.parquet"))
         networks = [name for name in held_out if name in ("e5-small", "gemma-3-270m")]
-        assert len(networks) == 1 and len(held_out) == 5  # the champion and the baselines
+        assert len(networks) == 1 and len(held_out) == 4  # the champion and the baselines
     assert not list(run.root.rglob("*.pkl")) and not list(run.root.rglob("*.bin"))
 
 

@@ -225,3 +225,26 @@ def test_the_sentence_tells_what_translation_brings() -> None:
         "Translation brings e5 +0.0200 F1 [+0.0100, +0.0300] and +0.0100 AUC [+0.0050, +0.0150]: the finals train with it."
     )
     assert choices.explain_ideas(change(UP, UP), "other") == ""
+
+
+def test_the_mean_over_tasks_is_judged_by_all_their_rows(tmp_path: Path) -> None:
+    pairs = []
+    for task, seed in (("QC", 1), ("QI", 2)):
+        for name, noise in (("e5", 1.0), ("e5-no-translation", 1.4)):
+            write_oof(tmp_path / task / name, noise, seed)
+        tables = [leaderboard.read_oof(tmp_path / task / name, TRAIN, 1) for name in ("e5", "e5-no-translation")]
+        pairs.append(tuple(tables))
+    single, both = [choices.compare(*pair, 1) for pair in pairs], choices.compare_means(pairs, 1)
+    for measure in ("f1_change", "auc_change"):
+        assert both[measure] == pytest.approx((single[0][measure] + single[1][measure]) / 2)
+        widths = [found[f"{measure}_hi"] - found[f"{measure}_lo"] for found in (*single, both)]
+        assert widths[2] < min(widths[:2])
+    assert choices.compare_means(pairs[:1], 1) == single[0]
+    recipes = [Recipe("e5", "xlm-r"), Recipe("e5-no-translation", "xlm-r", variant_of="e5")]
+    by_task = {"QC": recipes, "QI": recipes}
+    table = choices.compare_variants_in_mean(by_task, "e5", {"QC": TRAIN, "QI": TRAIN}, tmp_path, 1)
+    assert table.loc["e5-no-translation"].to_dict() == pytest.approx(both)
+    one_sided = choices.compare_variants_in_mean(
+        {"QC": recipes, "QI": recipes[:1]}, "e5", {"QC": TRAIN, "QI": TRAIN}, tmp_path, 1
+    )
+    assert one_sided.empty  # QI has no such variant

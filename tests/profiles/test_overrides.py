@@ -90,7 +90,7 @@ def test_the_finals_are_the_finalists_and_the_baselines_of_the_ensemble() -> Non
     finalists = pick(LAPTOP.recipes("QC"), ["gemma-3-270m", "e5-small"])
     finals = profiles.load("laptop", "final.gemma-3-270m.folds=1,2").final_recipes(finalists, "QC", tapt=True)
     assert [final.name for final in finals] == ["gemma-3-270m", "e5-small", *LAPTOP.members]
-    assert [final.auxiliary_rows for final in finals] == [LAPTOP.auxiliary_rows, *[0] * 5]
+    assert [final.auxiliary_rows for final in finals] == [LAPTOP.auxiliary_rows, *[0] * (1 + len(LAPTOP.members))]
     assert all(final.folds == (1, 2) and final.answer_rows == 0 for final in (finals[0], *finals[2:]))
 
 

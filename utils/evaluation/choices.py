@@ -1,13 +1,14 @@
 """Choices between candidates on the same validation rows: differences with paired intervals, and what they allow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from utils.core.recipe import Recipe
-from utils.evaluation.intervals import auc_of, cross_fitted_f1, paired_difference
+from utils.evaluation.intervals import auc_of, choose_repeats, cross_fitted_f1, paired_differences, quantiles
 from utils.evaluation.leaderboard import read_oof
 
 NO_TRANSLATION = "-no-translation"  # ends the name of the variant without it
@@ -19,12 +20,40 @@ def compare(left: pd.DataFrame, right: pd.DataFrame, seed: int) -> dict[str, flo
 
     Both are tables of `leaderboard.read_oof` of the same rows. Raises ValueError where the rows differ.
     """
-    left, right = (table.sort_values("id", ignore_index=True) for table in (left, right))
-    values = []
+    return compare_means([(left, right)], seed)
+
+
+def compare_means(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], seed: int) -> dict[str, float]:
+    """`compare` of several pairs of tables, one per task, in the mean over them: the competition's score is the mean of its tasks.
+
+    Queries are drawn in each task on their own. What is one choice for both tasks is judged by twice as many rows.
+    """
+    pairs = [tuple(table.sort_values("id", ignore_index=True) for table in pair) for pair in pairs]
+    repeats = min(choose_repeats(2 * len(left)) for left, _ in pairs)
+    means = []
     for measure in (cross_fitted_f1, auc_of):
-        interval = paired_difference(left, right, left["query_group"], measure, seed)
-        values += [interval["difference"], interval["lo"], interval["hi"]]
-    return dict(zip(DIFFERENCE, values, strict=True))
+        changes = [
+            paired_differences(left, right, left["query_group"], measure, repeats, seed + number)
+            for number, (left, right) in enumerate(pairs)
+        ]
+        low, high = quantiles(np.mean([values for _, values in changes], axis=0))
+        means += [float(np.mean([difference for difference, _ in changes])), low, high]
+    return dict(zip(DIFFERENCE, means, strict=True))
+
+
+def compare_variants_in_mean(
+    recipes: Mapping[str, Sequence[Recipe]], name: str, train: Mapping[str, pd.DataFrame], folder: Path, seed: int
+) -> pd.DataFrame:
+    """`compare_variants` in the mean over the tasks; a variant that is not compared in each of them is left out.
+
+    `recipes` and `train` are by task; the tables lie in `folder/<task>/<recipe>`.
+    """
+    pairs: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
+    for task, own in recipes.items():
+        for variant, other in _variants(own, name, train[task], folder / task, seed).items():
+            pairs.setdefault(variant, []).append((read_oof(folder / task / name, train[task], seed), other))
+    rows = {variant: compare_means(both, seed) for variant, both in pairs.items() if len(both) == len(recipes)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=DIFFERENCE).rename_axis("variant")
 
 
 def compare_variants(
@@ -34,14 +63,21 @@ def compare_variants(
 
     One row per variant, with the keys of `DIFFERENCE`; a variant without results, or on other rows, is left out.
     """
-    base, rows = read_oof(folder / name, train, seed), {}
-    for variant in recipes:
-        if variant.variant_of != name or not (folder / variant.name / "oof.parquet").exists():
-            continue
-        other = read_oof(folder / variant.name, train, seed)
-        if set(other["id"]) == set(base["id"]):
-            rows[variant.name] = compare(base, other, seed)
+    variants = _variants(recipes, name, train, folder, seed)
+    base = read_oof(folder / name, train, seed)
+    rows = {variant: compare(base, other, seed) for variant, other in variants.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=DIFFERENCE).rename_axis("variant")
+
+
+def _variants(
+    recipes: Sequence[Recipe], name: str, train: pd.DataFrame, folder: Path, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Variant of a candidate -> its out-of-fold table, where it was validated on the candidate's rows."""
+    ids = set(read_oof(folder / name, train, seed)["id"])
+    names = [recipe.name for recipe in recipes if recipe.variant_of == name]
+    finished = [variant for variant in names if (folder / variant / "oof.parquet").exists()]
+    found = {variant: read_oof(folder / variant, train, seed) for variant in finished}
+    return {variant: table for variant, table in found.items() if set(table["id"]) == ids}
 
 
 class Finalists(NamedTuple):

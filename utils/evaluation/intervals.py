@@ -104,14 +104,25 @@ def paired_difference(
 
     Every repeat draws the same queries for both. Keys: `difference`, `lo`, `hi`, `queries`. Raises ValueError where the ids differ.
     """
+    difference, values = paired_differences(left, right, cluster, measure, choose_repeats(2 * len(left)), seed)
+    low, high = quantiles(values)
+    return {"difference": difference, "lo": low, "hi": high, "queries": len(np.unique(np.asarray(cluster).astype(str)))}
+
+
+def paired_differences(
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    cluster: ArrayLike,
+    measure: Callable[[pd.DataFrame, Array], float],
+    repeats: int,
+    seed: int,
+) -> tuple[float, Array]:
+    """The difference of `paired_difference` on the rows as they are, and on each of the repeats, `[repeats]`."""
     if left["id"].tolist() != right["id"].tolist():
         raise ValueError("a paired difference needs the same rows on both sides, in the same order")
     ones = np.ones(len(left))
-    repeats = choose_repeats(2 * len(left))
     values = [measure(left, drawn) - measure(right, drawn) for drawn in draw_weights(cluster, repeats, seed)]
-    low, high = quantiles(values)
-    difference = measure(left, ones) - measure(right, ones)
-    return {"difference": difference, "lo": low, "hi": high, "queries": len(np.unique(np.asarray(cluster).astype(str)))}
+    return measure(left, ones) - measure(right, ones), np.array(values)
 
 
 def excludes_zero(interval: dict[str, float]) -> bool:
