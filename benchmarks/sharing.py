@@ -22,7 +22,9 @@ from utils.core.paths import ROOT
 from utils.core.recipe import Recipe, fingerprint
 from utils.data.raw import read_solution
 from utils.data.tables import read_table, sample_queries, write_table
-from utils.evaluation.metrics import auc, best_threshold, f1
+from utils.evaluation.intervals import cross_fitted_f1, paired_differences, quantiles
+from utils.evaluation.metrics import auc, f1
+from utils.evaluation.thresholds import cross_fit
 from utils.models import build, trained, weights
 from utils.profiles.laptop import LAPTOP
 from utils.sample.dataset import open_folder
@@ -69,7 +71,9 @@ PAIRS = (  # comparisons (left, right); the difference is left minus right
 def answer(arm: Arm, seed: int, tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     """`id, query, label, probability` of the test rows from one training, stored and reused; `tables`: (split, task) -> rows."""
     recipe = arm.recipe(seed)
-    path = ROOT / "runs" / "sharing" / f"{arm.name}-{seed}-{fingerprint(recipe, str(arm.answers))}.parquet"
+    path = (
+        ROOT / "runs" / "sharing" / f"{arm.name}-{seed}-{fingerprint(recipe, str(arm.rows), str(arm.answers))}.parquet"
+    )
     if path.exists():
         return read_table(path)
     folder = weights.resolve(recipe.model)
@@ -89,27 +93,17 @@ def answer(arm: Arm, seed: int, tables: dict[tuple[str, str], pd.DataFrame]) -> 
     return table
 
 
-def best_f1(table: pd.DataFrame, threshold: float) -> float:
-    """F1 of `label` and `probability` at a threshold."""
-    return f1(table["label"], (table["probability"] >= threshold).astype(int))
-
-
 def difference(left: list[pd.DataFrame], right: list[pd.DataFrame]) -> tuple[float, float, float]:
-    """Mean over seeds of F1 left minus right, and the ends of its 95 % interval by query; one table for each seed."""
-    arms = (left, right)
-    thresholds = [[best_threshold(table["label"], table["probability"])[0] for table in arm] for arm in arms]
-    clusters = list(left[0].groupby("query").indices.values())
+    """Mean over seeds of F1 left minus right, and the ends of its 95 % interval by query; one table for each seed.
 
-    def gap(rows: np.ndarray) -> float:
-        pairs = (zip(arm, values, strict=True) for arm, values in zip(arms, thresholds, strict=True))
-        scores = [[best_f1(table.iloc[rows], threshold) for table, threshold in pair] for pair in pairs]
-        return float(np.mean(scores[0]) - np.mean(scores[1]))
-
-    rng, gaps = np.random.default_rng(0), []
-    for _ in range(DRAWS):
-        draw = rng.integers(0, len(clusters), len(clusters))
-        gaps.append(gap(np.concatenate([clusters[number] for number in draw])))
-    return gap(np.arange(len(left[0]))), *np.quantile(gaps, [0.025, 0.975]).tolist()
+    Thresholds are cross-fitted; every repeat draws the same queries for all seeds and both sides.
+    """
+    changes = []
+    for one, other in zip(left, right, strict=True):
+        tables = [cross_fit(table, table["query"], 0) for table in (one, other)]
+        changes.append(paired_differences(*tables, one["query"], cross_fitted_f1, DRAWS, 0))
+    low, high = quantiles(np.mean([values for _, values in changes], axis=0))
+    return float(np.mean([change for change, _ in changes])), low, high
 
 
 def read_tables() -> dict[tuple[str, str], pd.DataFrame]:
@@ -135,7 +129,8 @@ def main() -> None:
     names = arguments.only or list(arms)
     answers = {name: [answer(arms[name], seed, tables) for seed in seeds] for name in names}
     for name, runs in answers.items():
-        scores = [round(best_threshold(table["label"], table["probability"])[1], 4) for table in runs]
+        fitted = [cross_fit(table, table["query"], 0) for table in runs]
+        scores = [round(f1(table["label"], table["prediction"]), 4) for table in fitted]
         areas = [round(auc(table["label"], table["probability"]), 4) for table in runs]
         print(json.dumps({"arm": name, "f1": scores, "auc": areas}))
     for left, right in PAIRS if not arguments.only else ():
