@@ -302,6 +302,45 @@ def test_a_folder_with_one_task_and_no_dev_runs_the_whole_pipeline(
     assert len(read_table(run.fold_table(task))) <= 200
 
 
+def one_language_folder(folder: Path) -> Path:
+    """Japanese rows alone, without spaces, one per query, and no target in every fifth."""
+    alone = folder / "ja"
+    alone.mkdir()
+    for split, count, first in (("train", 200, 0), ("test", 40, 500)):
+        rows = []
+        for number in range(first, first + count):
+            title = None if number % 5 == 0 else "赤い靴" if number % 2 else "電動工具"
+            row = {
+                "id": number,
+                "task": "QI",
+                "language": "ja",
+                "origin_query": f"靴{chr(0x4E00 + number)}",
+                "item_title": title,
+            }
+            rows.append(row | ({"label": number % 2} if split == "train" else {}))
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (alone / f"{split}_QI.txt").write_text(text, "utf-8")
+    return alone
+
+
+def test_one_language_without_spaces_ends_and_says_what_it_skipped(
+    tmp_path: Path, tiny_models: Path, project: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be held out, no word occurs twice, no query has a second row: side comparisons give way, the run goes on."""
+    monkeypatch.setattr(paths, "ROOT", project)
+    monkeypatch.setattr(paths, "SUBMISSIONS", project / "submissions")
+    run, folder = Run("test-one-language"), one_language_folder(tmp_path)
+    options = ("--data", folder, "--models", tiny_models, "--candidates", "e5-small")
+    done = shell("./run_all.sh", "--profile", "smoke", "--run", run.name, *options)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "notice: QI cannot be split by scheme leave-language" in done.stdout
+    assert "notice: skipped: e5-small-unseen-language QI" in done.stdout
+    assert "held out in turn: nothing, as there are too few languages" in done.stdout
+    assert len((run.submission / "submit_QI.txt").read_text("utf-8").splitlines()) == 40
+    content = json.loads(run.ensemble_file.read_text())["QI"]
+    assert content["weights"]["seen"] == content["weights"]["unseen"]
+
+
 def test_overrides_reach_the_training(smoke: Smoke) -> None:
     """One way through: what the profile says is what the recipe beside a fold says."""
     recipe = json.loads((smoke.run.bakeoff / "QC" / "e5-small" / "recipe.json").read_text())
