@@ -219,6 +219,7 @@ def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> Non
         fitted,
         {"ja": 0.4},
         {"a": (0.25, 1.5)},
+        {"b": (0.1, 0.5)},
         {"thresholds per language": {"difference": 0.1, "lo": 0.0, "hi": 0.2}},
     )
     ensembles = {"QC": full, "QI": Ensemble(("en",), {"seen": PLAIN, "unseen": PLAIN})}
@@ -264,3 +265,22 @@ def test_a_decision_without_intervals_is_strict_json(tmp_path: Path) -> None:
 def test_the_members_are_those_with_a_weight_in_a_decision() -> None:
     other = Decision({"b": 0.5, "a": 0.5}, {"c": (-1.0, 0.1)}, (1.0, 0.0), 0.5)
     assert Ensemble(("en",), {"seen": PLAIN, "unseen": other}).members == ("a", "b")
+
+
+def test_unseen_languages_are_answered_at_the_spread_that_they_were_calibrated_on() -> None:
+    """A final that is twice as decided as its held-out recipe answers unseen languages as that would, and seen ones as it is."""
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0.5, 1.0, 400)
+    held_out = pd.DataFrame({"id": range(400), "language": "es", "probability": 1 / (1 + np.exp(-odds))})
+    final = held_out.assign(language="de", probability=1 / (1 + np.exp(-(0.5 + 2 * (odds - 0.5)))))
+    centre, factor = decide.match_spread(held_out, final)
+    assert factor == pytest.approx(0.5) and centre == pytest.approx(0.5 + 2 * (odds.mean() - 0.5))
+    decision = decide.Decision({"a": 1.0}, {}, (1.0, 0.0), 0.5)
+    ensemble = decide.Ensemble(("en",), {decide.SEEN: decision, decide.UNSEEN: decision})
+    ensemble = decide.with_spread(ensemble, {"a": (0.0, 1.0)}, {"a": (centre, factor), "unused": (0.0, 3.0)})
+    assert ensemble.unseen_spread == {"a": (centre, factor)}
+    unseen = decide.answer({"a": final}, ensemble)["probability"]
+    assert np.std(np.log(unseen / (1 - unseen))) == pytest.approx(odds.std())
+    seen = decide.answer({"a": final.assign(language="en")}, ensemble)["probability"]
+    assert seen.tolist() == pytest.approx(final["probability"].tolist())
+    assert decide.match_spread(held_out, final.head(0)) == (0.0, 1.0)

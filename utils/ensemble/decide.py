@@ -47,9 +47,9 @@ class Ensemble:
     languages: tuple[str, ...]  # of the training data: these are decided by `seen`, all others by `unseen`
     decisions: dict[str, Decision]  # seen, unseen
     language_thresholds: dict[str, float] = field(default_factory=dict)  # empty where one threshold is used
-    spread: dict[str, tuple[float, float]] = field(
-        default_factory=dict
-    )  # member -> centre and factor, of `measure_spread`
+    # Member -> centre and factor: of its mean over folds (`measure_spread`), and where a language is unseen (`match_spread`).
+    spread: dict[str, tuple[float, float]] = field(default_factory=dict)
+    unseen_spread: dict[str, tuple[float, float]] = field(default_factory=dict)
     choices: dict[str, dict[str, float]] = field(default_factory=dict)  # what was compared, with its interval
 
     @property
@@ -94,8 +94,8 @@ def load_ensemble(path: Path, task: str) -> tuple[Ensemble, str]:
         pairs = content["intervals"][kind].items()
         intervals = {name: tuple(float("nan") if end is None else end for end in pair) for name, pair in pairs}
         decisions[kind] = Decision(weights, intervals, tuple(content["calibration"][kind]), content["thresholds"][kind])
-    spread = {name: tuple(pair) for name, pair in content["spread"].items()}
-    rest = (content["language_thresholds"], spread, content["choices"])
+    spreads = [{name: tuple(pair) for name, pair in content[key].items()} for key in ("spread", "unseen_spread")]
+    rest = (content["language_thresholds"], *spreads, content["choices"])
     return Ensemble(tuple(content["languages"]), decisions, *rest), content["translation"]
 
 
@@ -144,9 +144,27 @@ def measure_spread(folds: list[pd.DataFrame], mean: pd.DataFrame) -> tuple[float
     return float(values.mean()), float(single / np.var(values))
 
 
-def with_spread(ensemble: Ensemble, spread: dict[str, tuple[float, float]]) -> Ensemble:
-    """The ensemble with what its members' means over folds need, from `measure_spread`."""
-    return replace(ensemble, spread={name: spread[name] for name in ensemble.members})
+def match_spread(held_out: pd.DataFrame, unseen: pd.DataFrame) -> tuple[float, float]:
+    """What brings a final's log-odds on unseen languages to the spread of its held-out recipe's, on which they were
+    calibrated: centre and factor.
+
+    A network that is trained on fewer rows, and on one language less, is less decided. Calibration that was fitted
+    on its answers expects that of
+    the final's, too; so they are scaled about their mean to the same standard deviation. No label is used.
+    """
+    values, expected = log_odds(unseen["probability"]), log_odds(held_out["probability"])
+    if len(values) < 2 or np.std(values) == 0 or np.std(expected) == 0:
+        return 0.0, 1.0
+    return float(values.mean()), float(np.std(expected) / np.std(values))
+
+
+def with_spread(
+    ensemble: Ensemble, spread: dict[str, tuple[float, float]], unseen: dict[str, tuple[float, float]] | None = None
+) -> Ensemble:
+    """The ensemble with what its members' answers need, from `measure_spread` and, for unseen languages, from `match_spread`."""
+    names = ensemble.members
+    own = {name: pair for name, pair in (unseen or {}).items() if name in names}
+    return replace(ensemble, spread={name: spread[name] for name in names}, unseen_spread=own)
 
 
 def widen(values: dict[str, Array], spread: dict[str, tuple[float, float]]) -> dict[str, Array]:
@@ -168,7 +186,7 @@ def decide(table: pd.DataFrame, ensemble: Ensemble) -> pd.DataFrame:
 def answer(members: Members, ensemble: Ensemble) -> pd.DataFrame:
     """The members' tables of one split, combined: `probability`, `threshold` and `prediction` of each row."""
     table, values = align({name: members[name] for name in ensemble.members})
-    values = widen(values, ensemble.spread)
     in_training = table["language"].isin(ensemble.languages).to_numpy()
-    seen, unseen = (ensemble.decisions[kind].probability(values) for kind in (SEEN, UNSEEN))
+    seen = ensemble.decisions[SEEN].probability(widen(values, ensemble.spread))
+    unseen = ensemble.decisions[UNSEEN].probability(widen(values, ensemble.spread | ensemble.unseen_spread))
     return decide(table.assign(probability=np.where(in_training, seen, unseen)), ensemble)

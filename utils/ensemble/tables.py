@@ -53,6 +53,19 @@ def measure_spreads(run: Run, task: str, members: Members) -> dict[str, tuple[fl
     return spreads
 
 
+def match_spreads(members: Members, languages: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Member -> what its answers need where a language is unseen (`decide.match_spread`), measured on the test rows of such languages.
+
+    `languages` are those of the training data. A member without held-out answers has none.
+    """
+    spreads = {}
+    for name, tables in members.items():
+        if "held-out" in tables:
+            test = tables["test"]
+            spreads[name] = decide.match_spread(tables["held-out"], test[~test["language"].isin(languages)])
+    return spreads
+
+
 def answer(members: Members, ensemble: Ensemble) -> Tables:
     """Split -> the ensemble's table with `probability`, `threshold` and `prediction`, for dev and test where members answer them."""
     splits = [split for split in ("dev", "test") if of_split(members, split)]
