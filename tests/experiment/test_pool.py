@@ -50,5 +50,7 @@ def test_a_worker_that_is_killed_is_told_from_one_that_finished(tmp_path: Path) 
         pool.run([Task("dies", work.die, (tmp_path,))], 1, "none")
 
 
-def test_nothing_to_do_is_done(tmp_path: Path) -> None:
-    pool.run([], 2, "none")
+def test_nothing_to_do_starts_nothing(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_work", lambda *_: pytest.fail("a worker was started"))
+    pool.run([], 2, "lines")
+    assert capsys.readouterr().out == ""
