@@ -92,7 +92,9 @@ def test_tables_have_their_columns_and_every_row(smoke: Smoke) -> None:
         assert list(read_table(run.fold_table(task)).columns) == list(FOLD_COLUMNS)
         finals = sorted((run.final / task).iterdir())
         names = {final.name for final in finals}
-        assert {"overlap", "tfidf", "wordpairs"} < names <= {"e5-small", "gemma-3-270m", "overlap", "tfidf", "wordpairs"}
+        assert (
+            {"overlap", "tfidf", "wordpairs"} < names <= {"e5-small", "gemma-3-270m", "overlap", "tfidf", "wordpairs"}
+        )
         for final in finals:
             for name in ("oof", "dev", "test"):
                 table = read_table(final / f"{name}.parquet")
