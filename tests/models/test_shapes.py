@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from utils.core.recipe import Recipe
+from utils.data.raw import read_folder
 from utils.models import build, shapes, zoo
 from utils.models.zoo import DECODER, ZOO, Model
 from utils.planning import cost, devices, plan, sampling
@@ -58,7 +59,7 @@ def test_a_new_model_is_one_entry(tiny_gemma: Path, small: Path, monkeypatch: py
         comparison="my-model",
         finals=(Final("my-model", 50, (0,)),),
     )
-    steps = plan.make_plan(profile, sampling.read_texts(small), devices.GPUS["t4-16gb"], str(tiny_gemma))
+    steps = plan.make_plan(profile, sampling.gather_texts(read_folder(small)), devices.GPUS["t4-16gb"], str(tiny_gemma))
     assert {step.name for step in steps} >= {"my-model", "my-model, final"}
 
 

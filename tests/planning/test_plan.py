@@ -20,6 +20,7 @@ from utils.core.errors import DeviceError
 from utils.core.paths import Run
 from utils.core.recipe import pick
 from utils.data import folds
+from utils.data.raw import read_folder
 from utils.experiment.runtime import count_workers
 from utils.models import build, shapes, tiny, weights
 from utils.planning import devices, plan, printout, sampling, schedule
@@ -76,7 +77,7 @@ def test_more_of_anything_costs_more() -> None:
 
 
 def test_a_misfit_names_the_settings_to_change(small: Path) -> None:
-    texts = sampling.read_texts(small)
+    texts = sampling.gather_texts(read_folder(small))
     device = devices.Device("t4-16gb", 16e9, 65e12)
     large = next(recipe for recipe in A100.recipes("QC") if recipe.name == "gemma-3-12b")
     planner = plan._Planner(A100, texts, device, "")
@@ -93,7 +94,7 @@ def test_devices_are_opened_by_name() -> None:
 
 @pytest.mark.parametrize("task", ["QC", "QI"])
 def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path) -> None:
-    table = sampling.read_texts(sample_folder)[task].train
+    table = sampling.gather_texts(read_folder(sample_folder))[task].train
     recipe = next(recipe for recipe in A100.recipes(task) if recipe.name == "gemma-3-12b")
     tokenizer = build.load_tokenizer(weights.resolve("gemma-3-270m"))
     steps, blocks = (
@@ -112,7 +113,7 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
 
 def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
     device, why = devices.open_device("4xa100-80gb")
-    steps = plan.make_plan(A100, sampling.read_texts(small), device, "")
+    steps = plan.make_plan(A100, sampling.gather_texts(read_folder(small)), device, "")
     text = printout.write_plan(steps, device, why, 1e9)
     assert {step.name for step in steps} >= {recipe.name for recipe in NETWORKS}
     assert "gemma-3-12b-as-reported, final" in text and "total:" in text and "fits:    everything" in text
@@ -122,21 +123,21 @@ def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
 
 def count_answers(folder: Path, task: str) -> int:
     """Rows of dev and test."""
-    return sum(len(table) for table in sampling.read_texts(folder)[task].splits.values())
+    return sum(len(table) for table in sampling.gather_texts(read_folder(folder))[task].splits.values())
 
 
 def languages_held_out(folder: Path) -> list[str]:
-    train = sampling.read_texts(folder)["QC"].train
+    train = sampling.gather_texts(read_folder(folder))["QC"].train
     return [folds.languages_of(train)[place] for place in folds.held_out_folds(train, BOTH.held_out)]
 
 
 def open_planner(profile: Profile, folder: Path, device: devices.Device = CORES) -> plan._Planner:
-    return plan._Planner(profile, sampling.read_texts(folder), device, "")
+    return plan._Planner(profile, sampling.gather_texts(read_folder(folder)), device, "")
 
 
 def test_every_finalist_is_planned_and_the_first_without_languages(small: Path) -> None:
     """Gemma costs more than e5, so it is the champion that is planned for: it alone is trained without languages."""
-    steps = plan.make_plan(BOTH, sampling.read_texts(small), CORES, "")
+    steps = plan.make_plan(BOTH, sampling.gather_texts(read_folder(small)), CORES, "")
     last = [step for step in steps if step.notebook == "06"]
     names = ["gemma-3-270m, final", "e5-small, final", "gemma-3-270m, held-out"]
     assert [step.name for step in last] == names * 2
@@ -145,14 +146,14 @@ def test_every_finalist_is_planned_and_the_first_without_languages(small: Path) 
     held_out = last[2]
     assert [step.rows for step in last[:2]] == [train, train] and len(held_out.jobs) == BOTH.held_out == 2
     assert [step.answers for step in last[:2]] == [80 + count_answers(small, "QC")] * 2
-    by_language = sampling.read_texts(small)["QC"].train["language"].value_counts()
+    by_language = sampling.gather_texts(read_folder(small))["QC"].train["language"].value_counts()
     assert held_out.answers == sum(by_language[code] for code in languages_held_out(small)) and held_out.disk == 0
     assert held_out.rows == 2 * BOTH.held_out_rows and not held_out.rough
     assert all(step.disk == 4 * step.cost.trained for step in last[:2])
 
 
 def test_the_plan_prints_the_time_of_jobs_side_by_side_and_their_sum(small: Path) -> None:
-    texts = sampling.read_texts(small)
+    texts = sampling.gather_texts(read_folder(small))
     steps = plan.make_plan(replace(BOTH, held_out_rows=0), texts, CORES, "")
     elapsed, work = schedule.elapsed_hours(steps), sum(step.hours for step in steps)
     assert 0.5 * work <= elapsed < 0.7 * work

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from utils.data import folds, taxonomy
+from utils.data.raw import read_folder
 from utils.data.tables import sample_queries
 from utils.planning.rows import FoldRows, TaskRows
-from utils.planning.sampling import Texts, read_texts
+from utils.planning.sampling import Texts, gather_texts
 from utils.profiles.laptop import LAPTOP
 
 LIKE = 0.05  # folds by query groups differ by so much of their rows
@@ -32,7 +33,7 @@ def split(texts: Texts, task: str, scheme: str, fold: int, validation_rows: int,
 
 @pytest.fixture(scope="module")
 def texts(sample_folder: Path) -> dict[str, Texts]:
-    return read_texts(sample_folder)
+    return gather_texts(read_folder(sample_folder))
 
 
 def with_own_targets(texts: Texts) -> Texts:

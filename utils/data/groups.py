@@ -67,8 +67,7 @@ def _rare_pairs(lists: pd.DataFrame, queries: int) -> csr_matrix:
     """Which query has which pair of its rarest targets, `[queries, pairs]`, without pairs of one query alone.
 
     A list of n targets is similar only to lists that share at least a = (n + m) / 3 targets with it, where m, the
-    other's length, is at least
-    `LEAST_TARGETS` and n / 2. The two rarest of these are among its n - a + 2 rarest.
+    other's length, is at least `LEAST_TARGETS` and n / 2. The two rarest of these are among its n - a + 2 rarest.
     """
     frequency = lists.groupby("target")["query"].transform("size")
     lists = lists.assign(frequency=frequency).sort_values(["query", "frequency", "target"])

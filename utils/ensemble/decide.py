@@ -1,8 +1,7 @@
 """The ensemble: weights, calibration and thresholds, fitted on out-of-fold tables and applied to any table.
 
 Languages of the training data are decided by what `query` validation shows, all others by what `leave-language`
-validation shows: answers for a
-language from networks that never saw it.
+validation shows: answers for a language from networks that never saw it.
 """
 
 import json
@@ -130,12 +129,12 @@ def fit_decision(members: Members, cluster: pd.Series) -> Decision:
 
 
 def measure_spread(folds: list[pd.DataFrame], mean: pd.DataFrame) -> tuple[float, float]:
-    """What makes the mean of several folds as decided as calibration expects, fitted on answers of single folds: centre and factor.
+    """What makes the mean of several folds as decided as calibration expects, fitted on answers of single folds: centre
+    and factor.
 
     The log-odds of a fold are those that all folds agree on, of variance s, plus noise of its own, of variance n.
-    Calibration on single folds
-    multiplies them by s / (s + n), the mean of k folds wants s / (s + n / k). The ratio is that of the variances: a fold's to the
-    mean's. One fold needs nothing: factor 1.
+    Calibration on single folds multiplies them by s / (s + n), the mean of k folds wants s / (s + n / k). The ratio is
+    that of the variances: a fold's to the mean's. One fold needs nothing: factor 1.
     """
     values = log_odds(mean["probability"])
     if len(folds) < 2 or np.ptp(values) == 0:
@@ -148,9 +147,9 @@ def match_spread(held_out: pd.DataFrame, unseen: pd.DataFrame) -> tuple[float, f
     """What brings a final's log-odds on unseen languages to the spread of its held-out recipe's, on which they were
     calibrated: centre and factor.
 
-    A network that is trained on fewer rows, and on one language less, is less decided. Calibration that was fitted
-    on its answers expects that of
-    the final's, too; so they are scaled about their mean to the same standard deviation. No label is used.
+    A network that is trained on fewer rows, and on one language less, is less decided. Calibration that was fitted on
+    its answers expects that of the final's, too; so they are scaled about their mean to the same standard deviation. No
+    label is used.
     """
     values, expected = log_odds(unseen["probability"]), log_odds(held_out["probability"])
     if len(values) < 2 or np.std(values) == 0 or np.std(expected) == 0:
@@ -168,7 +167,7 @@ def with_spread(
 
 
 def widen(values: dict[str, Array], spread: dict[str, tuple[float, float]]) -> dict[str, Array]:
-    """The members' log-odds with `measure_spread` applied."""
+    """The members' log-odds with a spread, centre and factor each, applied."""
     pairs = {name: spread.get(name, (0.0, 1.0)) for name in values}
     return {name: centre + factor * (values[name] - centre) for name, (centre, factor) in pairs.items()}
 

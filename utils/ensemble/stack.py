@@ -25,18 +25,13 @@ class Stack:
     intervals: dict[str, tuple[float, float]]
     intercept: float
 
-    def log_odds(self, members: dict[str, Array]) -> Array:
-        """The ensemble's log-odds `[rows]`, from the members' `[rows]`; members without a weight are not read."""
-        return self.intercept + np.sum([weight * members[name] for name, weight in self.weights.items()], axis=0)
-
 
 def fit_stack(members: dict[str, Array], label: ArrayLike, cluster: ArrayLike) -> Stack:
     """Fit weights and intercept on the members' log-odds `[rows]`.
 
-    Members whose weight is not above zero with its whole interval are left out, the one with the lowest end first, and the others fitted
-    again. The last one stays; alone it is calibrated by Platt's scaling (1999). Where it does not rank at all (all
-    labels alike, or a slope that is
-    not positive), it passes as it is.
+    Members whose weight is not above zero with its whole interval are left out, the one with the lowest end first, and
+    the others fitted again. The last one stays; alone it is calibrated by Platt's scaling (1999). Where it does not
+    rank at all (all labels alike, or a slope that is not positive), it passes as it is.
     """
     label = np.asarray(label)
     names = [name for name, values in members.items() if len(np.unique(values)) > 1] or list(members)[:1]

@@ -61,8 +61,7 @@ def compare_decisions(
     """F1 of four ways to decide: `task, split, decision, f1`; splits without labels are left out.
 
     The champion's folds are taken as they answer: argmax at one half, and the hard vote, as in the winning system
-    (arXiv 2510.25428). The vote
-    is left out of fold, where each row is answered by one fold only.
+    (arXiv 2510.25428). The vote is left out of fold, where each row is answered by one fold only.
     """
     champion, rows = next(iter(members)), []
     for split, table in {"oof": honest, **answers}.items():

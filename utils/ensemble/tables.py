@@ -124,12 +124,12 @@ def load_recipes(run: Run, tasks: list[str]) -> dict[str, Any]:
 
 
 def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
-    """Out-of-fold rows weighted as the test file's languages are: seen ones by `query`, all others by `leave-language` validation.
+    """Out-of-fold rows weighted as the test file's languages are: seen ones by `query`, all others by `leave-language`
+    validation.
 
     `honest` is of `crossfitting.fit_ensemble`. A language of the training data weighs what its test rows do; each
-    held-out language weighs an
-    equal part of the unseen ones' test rows. Returns both kinds of rows with `weight`, `kind` and `query_group`; a test file without
-    unseen languages, or a run without held-out ones, has one kind.
+    held-out language weighs an equal part of the unseen ones' test rows. Returns both kinds of rows with `weight`,
+    `kind` and `query_group`; a test file without unseen languages, or a run without held-out ones, has one kind.
     """
     counts = test["language"].value_counts()
     seen = honest[SEEN]
@@ -203,10 +203,9 @@ def score_everything(
 ) -> pd.DataFrame:
     """The rows of `scores.csv` for one task: the ensemble and each candidate of notebook 04, by split and language.
 
-    `answers` holds the ensemble's dev and test tables, `honest` its cross-fitted ones. A candidate's test threshold is the best out-of-fold
-    one. A candidate that answered only a part of the test rows is scored on it. `solution` maps split -> `id,
-    label`. Raises DataError where a
-    table of a candidate is missing.
+    `answers` holds the ensemble's dev and test tables, `honest` its cross-fitted ones. A candidate's test threshold is
+    the best out-of-fold one. A candidate that answered only a part of the test rows is scored on it. `solution` maps
+    split -> `id, label`. Raises DataError where a table of a candidate is missing.
     """
     train = read_table(run.clean_table("train", task)).merge(read_table(run.fold_table(task)), on="id")
     scorer, languages = _Scorer(task, clusters, solution, seed), set(train["language"])

@@ -81,12 +81,13 @@ def _row(language: str, seen: bool, rows: pd.DataFrame, interval: tuple[float, f
 
 
 def by_language(table: pd.DataFrame, trained_on: set[str], seed: int = 0, rule: Rule = best_threshold) -> pd.DataFrame:
-    """F1, its 95 % interval by query group, `f1_best` (in sample, at the best threshold of these rows), AUC and the constant answer's F1.
+    """F1, its 95 % interval by query group, `f1_best` (in sample, at the best threshold of these rows), AUC and the
+    constant answer's F1.
 
-    `table` holds `language, query_group, label, prediction, probability`, and `part` where the thresholds are cross-fitted, which the
-    interval then fits again by `rule`. `trained_on` holds the languages of the training rows. The first row, `all`,
-    pools every row (its `seen` is
-    True if no language is unseen). `seen` and `unseen` pool these languages where both occur. Then follows one row for each language.
+    `table` holds `language, query_group, label, prediction, probability`, and `part` where the thresholds are
+    cross-fitted, which the interval then fits again by `rule`. `trained_on` holds the languages of the training rows.
+    The first row, `all`, pools every row (its `seen` is True if no language is unseen). `seen` and `unseen` pool these
+    languages where both occur. Then follows one row for each language.
     """
     in_training = table["language"].isin(trained_on)
     masks = {"all": (bool(in_training.all()), pd.Series(True, index=table.index))}
@@ -182,9 +183,8 @@ def scored_split(scores: pd.DataFrame) -> str:
 def headline(scores: pd.DataFrame, task: str) -> tuple[str, pd.DataFrame]:
     """The split of the score table and the task's rows in it for all languages, best first.
 
-    Without a solution the ensemble's row is the estimate for the test file's languages. Recipes that answered a part
-    of the rows only come last,
-    as they are not comparable; `note` says on how many rows they were scored.
+    Without a solution the ensemble's row is the estimate for the test file's languages. Recipes that answered a part of
+    the rows only come last, as they are not comparable; `note` says on how many rows they were scored.
     """
     rows = scores[(scores["task"] == task) & (scores["language"] == "all")]
     split = scored_split(rows)

@@ -99,11 +99,11 @@ def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
 
 
 def differences(changes: pd.DataFrame, title: str, panels: dict[str, str] | None = None) -> Figure:
-    """Differences with their 95 % intervals, one line per row of `changes` (its index names them), one panel per measure.
+    """Differences with their 95 % intervals, one line per row of `changes` (its index names them), one panel per
+    measure.
 
     `panels` maps a column, which stands beside `<column>_lo` and `<column>_hi`, to the name of its axis. Hollow dots
-    are intervals that include
-    zero; where all of them do, the title says so.
+    are intervals that include zero; where all of them do, the title says so.
     """
     panels = panels or {"f1_change": "change in F1", "auc_change": "change in AUC"}
     figure, axes = new_figure(9, 1.5 + 0.36 * len(changes), len(panels), sharey=True)

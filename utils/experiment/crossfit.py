@@ -125,11 +125,12 @@ def missing_answers(job: Job) -> list[str]:
 def plan_jobs(
     recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime: Runtime, keep: bool = False
 ) -> list[Job]:
-    """The jobs that are missing: folds whose tables do not stand for the same recipe on the same rows, weights and code.
+    """The jobs that are missing: folds whose tables do not stand for the same recipe on the same rows, weights and
+    code.
 
-    Where a fold's weights stand for the same training, it answers the missing tables only. A side comparison that
-    these rows do not allow (a
-    baseline, a variant, a held-out language) is left out with a notice; for any other candidate UnfitError is raised.
+    Where a fold's weights stand for the same training, it answers the missing tables only. A side comparison that these
+    rows do not allow (a baseline, a variant, a held-out language) is left out with a notice; for any other candidate
+    UnfitError is raised.
     """
     jobs = []
     for recipe in recipes:

@@ -27,8 +27,8 @@ def run_jobs(jobs: Sequence[Job], runtime: Runtime) -> None:
     A job that several ranks share is started from here, alone. Raises WorkerError or LaunchError with the first
     error; what is finished stays.
     """
-    shared = [job for job in jobs if not _is_alone(job, runtime)]
-    alone = [job for job in jobs if _is_alone(job, runtime)]
+    shared = [job for job in jobs if _on_ranks(job, runtime)]
+    alone = [job for job in jobs if not _on_ranks(job, runtime)]
     if runtime.workers:
         own = replace(runtime, style="none" if runtime.style == "none" else "lines", workers=0)
         pool.run(
@@ -36,15 +36,14 @@ def run_jobs(jobs: Sequence[Job], runtime: Runtime) -> None:
             runtime.workers,
             runtime.style,
         )
-    for job in [] if runtime.workers else alone:
-        fit_fold(job, runtime)
-    for job in shared:
+        alone = []
+    for job in [*alone, *shared]:
         fit_fold(job, runtime)
 
 
-def _is_alone(job: Job, runtime: Runtime) -> bool:
-    """Whether one process does a job: all but a network under DeepSpeed or on several ranks."""
-    return job.recipe.kind != "classifier" or (runtime.topology.single and job.recipe.zero_stage == 0)
+def _on_ranks(job: Job, runtime: Runtime) -> bool:
+    """Whether a job has processes of its own: a network under DeepSpeed or on several ranks."""
+    return job.recipe.kind == "classifier" and not (runtime.topology.single and job.recipe.zero_stage == 0)
 
 
 def _cost(job: Job, runtime: Runtime) -> float:
@@ -84,7 +83,7 @@ def fit_anywhere(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, A
     Raises ValueError for a recipe that no engine can train, LaunchError with the first error of a process.
     """
     engines.check(job.recipe)
-    if runtime.topology.single and job.recipe.zero_stage == 0:
+    if not _on_ranks(job, runtime):
         return fit_network(job, runtime)
     folder = job.folder / JOB
     run_ranks(write_job(job, runtime, folder), runtime.topology, runtime.style)

@@ -1,7 +1,6 @@
 """Sampled steps and batches of a task's rows as token ids, from which the plan extrapolates its counts of tokens."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 
 from utils.core.recipe import Recipe
 from utils.data import clean
-from utils.data.raw import Raw, read_folder
+from utils.data.raw import Raw
 from utils.data.text import query_field, target_field
 from utils.models import build, weights
 from utils.models.zoo import STAND_IN, TOKENIZERS, ZOO
@@ -26,11 +25,6 @@ class Texts:
 
     train: pd.DataFrame
     splits: dict[str, pd.DataFrame]
-
-
-def read_texts(folder: Path) -> dict[str, Texts]:
-    """`gather_texts` of a data folder. Raises DataError as `read_folder` does."""
-    return gather_texts(read_folder(folder))
 
 
 def gather_texts(raw: Raw) -> dict[str, Texts]:
