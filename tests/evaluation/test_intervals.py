@@ -143,38 +143,35 @@ def test_the_interval_of_a_cross_fitted_f1_covers_the_truth_at_about_its_rate() 
     assert (high - low).mean() == pytest.approx(2 * 1.96 * np.std(found), rel=0.3)
 
 
-def test_a_table_has_no_difference_from_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "choose_repeats", lambda rows: 200)
+def test_a_table_has_no_difference_from_itself() -> None:
     rows = simulate(30, np.random.default_rng(0))
     table = rows.assign(part=split_queries(rows["query_group"], 0))
     for measure in (intervals.cross_fitted_f1, intervals.auc_of):
-        found = intervals.paired_difference(table, table.copy(), table["query_group"], measure, 0)
-        assert found == {"difference": 0.0, "lo": 0.0, "hi": 0.0, "queries": 30}
-        assert not intervals.excludes_zero(found)
+        difference, drawn = intervals.paired_differences(table, table.copy(), table["query_group"], measure, 50, 0)
+        assert difference == 0.0 and drawn.tolist() == [0.0] * 50
 
 
-def test_a_paired_difference_draws_the_same_queries_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "choose_repeats", lambda rows: 200)
+def test_a_paired_difference_draws_the_same_queries_for_both_sides() -> None:
     rows = simulate(60, np.random.default_rng(3))
     table = rows.assign(part=split_queries(rows["query_group"], 0))
     worse = table.assign(probability=np.random.default_rng(1).random(len(table)))
-    found = intervals.paired_difference(table, worse, table["query_group"], intervals.auc_of, 4)
+    sides = (table["query_group"], intervals.auc_of, 200, 4)
+    difference, values = intervals.paired_differences(table, worse, *sides)
     ones = np.ones(len(table))
-    assert found["difference"] == pytest.approx(intervals.auc_of(table, ones) - intervals.auc_of(worse, ones))
+    assert difference == pytest.approx(intervals.auc_of(table, ones) - intervals.auc_of(worse, ones))
     slow = []
     for drawn in intervals.draw_weights(table["query_group"], 200, 4):
         slow.append(intervals.auc_of(table, drawn) - intervals.auc_of(worse, drawn))
-    assert (found["lo"], found["hi"]) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])))
-    assert intervals.excludes_zero(found)
-    swapped = intervals.paired_difference(worse, table, table["query_group"], intervals.auc_of, 4)
-    assert swapped["hi"] == pytest.approx(-found["lo"]) and not intervals.excludes_zero(swapped)
+    assert values.tolist() == pytest.approx(slow)
+    _, swapped = intervals.paired_differences(worse, table, *sides)
+    assert swapped.tolist() == pytest.approx([-value for value in slow])
 
 
 def test_a_paired_difference_of_other_rows_is_refused() -> None:
     table = simulate(10, np.random.default_rng(0))
     for other in (table.iloc[::-1], table.head(39), table.assign(id=table["id"] + 1)):
         with pytest.raises(ValueError, match="the same rows on both sides"):
-            intervals.paired_difference(table, other, table["query_group"], intervals.auc_of, 0)
+            intervals.paired_differences(table, other, table["query_group"], intervals.auc_of, 5, 0)
 
 
 def test_a_difference_without_an_interval_shows_nothing() -> None:

@@ -160,6 +160,16 @@ def test_side_comparisons_are_skipped_with_a_notice(tmp_path: Path, capsys: pyte
         assert not (tmp_path / recipe.name).exists()
 
 
+def test_a_skipped_side_comparison_leaves_no_tables_of_former_rows(tmp_path: Path) -> None:
+    held_out = WORDS.with_(name="overlap-unseen", variant_of="overlap", scheme="leave-language", folds=(1, 2))
+    english = TaskData("QI", rows(24, languages=("en",)), {"test": TEST})
+    two = TaskData("QI", rows(24, languages=("en", "es")), {"test": TEST})
+    for data, folds in ((DATA, {1, 2}), (two, {1}), (english, set())):
+        crossfit.fit_plans([Plan([held_out], data, tmp_path)], Runtime(style="none"))
+        path = tmp_path / "overlap-unseen" / "oof.parquet"
+        assert (set(read_table(path)["fold"]) if path.exists() else set()) == folds
+
+
 def test_a_candidate_that_matters_is_never_skipped(tiny_gemma: Path, tmp_path: Path) -> None:
     one_label = TaskData("QI", DATA.train.assign(label=lambda t: t["label"].where(t["fold"] == 1, 1)), {"test": TEST})
     with pytest.raises(ValueError, match="validation rows of one label only; use more rows or fewer folds"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from utils.core.errors import DataError
 from utils.core.paths import SOURCES
 from utils.core.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
 from utils.data.raw import Raw, read_folder, read_solution
@@ -39,6 +40,28 @@ def test_the_lexicon_is_as_large_as_promised() -> None:
         assert all(len(product.terms[code]) >= 2 for code in LANGUAGES), product.key
         assert all(2 <= len(path) <= 5 for path in product.paths), product.key
         assert set(product.related) <= set(words.products), product.key
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("products.csv", "type,paths", "kind,paths", "products.csv:1: column type is missing"),
+        ("products.csv", "knitting_yarn", "knitting_yarm", "products.csv:2: product type knitting_yarm is unknown"),
+        ("products.csv", "|size|", "|seize|", "products.csv:2: kind of attribute seize is unknown; fix the spelling"),
+        ("attributes.csv", "black,black", "black", "attributes.csv:2: 14 fields instead of 15"),
+        ("spellings.csv", "\nen,", "\neng,", "spellings.csv:2: language eng is unknown"),
+        ("strays.csv", "running_shoes,", "walking_shoe,", "strays.csv:2: product type walking_shoe is unknown"),
+        ("brands.csv", "Velkano,", '"Velkano,', "brands.csv:2: not valid CSV"),
+    ],
+)
+def test_a_row_that_goes_with_no_other_is_named(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+    folder = shutil.copytree(SOURCES, tmp_path / "sources")
+    text = (folder / file).read_text("utf-8")
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(DataError) as error:
+        lexicon.load(folder)
+    assert message in str(error.value)
 
 
 def test_the_glossary_knows_about_two_thirds_of_the_words() -> None:

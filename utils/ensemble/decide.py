@@ -73,16 +73,7 @@ def _to_json(ensemble: Ensemble) -> dict[str, Any]:
     by_field = {
         plural: {kind: decision[name] for kind, decision in decisions.items()} for plural, name in names.items()
     }
-    return _without_nan(content | by_field)
-
-
-def _without_nan(content: Any) -> Any:
-    """The same content with null for what is not a number, which JSON lacks."""
-    if isinstance(content, dict):
-        return {name: _without_nan(value) for name, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and np.isnan(content) else content
+    return content | by_field
 
 
 def load_ensemble(path: Path, task: str) -> tuple[Ensemble, str]:

@@ -93,22 +93,6 @@ def auc_of(table: pd.DataFrame, weight: Array) -> float:
     return weighted_auc(table["label"].to_numpy(dtype=float), table["probability"].to_numpy(dtype=float), weight)
 
 
-def paired_difference(
-    left: pd.DataFrame,
-    right: pd.DataFrame,
-    cluster: ArrayLike,
-    measure: Callable[[pd.DataFrame, Array], float],
-    seed: int,
-) -> dict[str, float]:
-    """`measure` of `left` less that of `right`, tables of the same rows in the same order, with its interval.
-
-    Every repeat draws the same queries for both. Keys: `difference`, `lo`, `hi`, `queries`. Raises ValueError where the ids differ.
-    """
-    difference, values = paired_differences(left, right, cluster, measure, choose_repeats(2 * len(left)), seed)
-    low, high = quantiles(values)
-    return {"difference": difference, "lo": low, "hi": high, "queries": len(np.unique(np.asarray(cluster).astype(str)))}
-
-
 def paired_differences(
     left: pd.DataFrame,
     right: pd.DataFrame,
@@ -117,7 +101,11 @@ def paired_differences(
     repeats: int,
     seed: int,
 ) -> tuple[float, Array]:
-    """The difference of `paired_difference` on the rows as they are, and on each of the repeats, `[repeats]`."""
+    """`measure` of `left` less that of `right` on the rows as they are, and on each of the repeats, `[repeats]`.
+
+    Both are tables of the same rows in the same order; every repeat draws the same queries for both. Raises ValueError
+    where the ids differ.
+    """
     if left["id"].tolist() != right["id"].tolist():
         raise ValueError("a paired difference needs the same rows on both sides, in the same order")
     ones = np.ones(len(left))

@@ -1,6 +1,7 @@
 """Candidates over their folds: fit or reuse each, and leave the tables that every later step reads."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,6 +143,7 @@ def plan_jobs(
                 if recipe.kind == "classifier" and not recipe.variant_of and recipe.scheme != "leave-language":
                     raise
                 print(f"notice: skipped: {reason}", flush=True)
+                shutil.rmtree(folder / recipe.name / f"fold{fold}", ignore_errors=True)  # of former rows
                 continue
             missing = missing_answers(job)
             if not missing:
@@ -160,6 +162,7 @@ def gather(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime) -> No
     """
     finished = [fold for fold in recipe.folds if (folder / f"fold{fold}" / "oof.parquet").exists()]
     if not finished:
+        shutil.rmtree(folder, ignore_errors=True)  # the tables of a former fold, whose rows are not there any more
         return
     facts = [read_fold_facts(folder, fold) for fold in finished]
     tag = fingerprint(recipe, *(json.dumps(fact["answers"], sort_keys=True) for fact in facts))

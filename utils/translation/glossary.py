@@ -1,12 +1,9 @@
 """The word list: a CSV file of terms and their English, checked line by line, and the longest match in it."""
 
-import csv
-import io
 from pathlib import Path
 
-from utils.core.errors import DataError
 from utils.core.schema import LANGUAGES
-from utils.data.rows import raise_problems
+from utils.data.sheets import Row, read_sheet
 from utils.data.text import normalise_query
 
 COLUMNS = ("language", "term", "english")
@@ -18,56 +15,15 @@ def read_terms(content: bytes, path: Path) -> Terms:
 
     Raises DataError with file and line of the first 20 problems and the number of the others.
     """
-    reader = csv.reader(io.StringIO(_decode(content, path), newline=""), strict=True)
     terms: Terms = {}
     first_line: dict[tuple[str, str], int] = {}
-    problems: list[str] = []
-    header, line = None, 1
-    try:
-        for row in reader:
-            start, line = line, reader.line_num + 1
-            if header is None:
-                header = _check_header(row, path)
-            elif problem := _row_problem(row, header, terms, first_line, start):
-                problems.append(f"{path}:{start}: {problem}")
-    except csv.Error as error:
-        problems.append(f"{path}:{line}: not valid CSV ({error}); write each quotation mark of a quoted text twice")
-    if header is None:
-        raise DataError(f"{path}:1: no header; the first line must be {','.join(COLUMNS)}")
-    raise_problems(problems)
+    read_sheet(content, path, COLUMNS, lambda row, line: _add_term(row, terms, first_line, line))
     return terms
 
 
-def _decode(content: bytes, path: Path) -> str:
-    """The file's text without a byte-order mark. Raises DataError naming the line that is not UTF-8."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
-
-
-def _check_header(row: list[str], path: Path) -> list[str]:
-    """The header's column names. Raises DataError where one that is needed is missing, or one stands twice."""
-    header = [name.strip() for name in row]
-    if missing := [name for name in COLUMNS if name not in header]:
-        columns = ", ".join(missing)
-        raise DataError(f"{path}:1: column {columns} is missing; the first line must be {','.join(COLUMNS)}")
-    if len(set(header)) < len(header):
-        raise DataError(f"{path}:1: a column stands twice; the first line must be {','.join(COLUMNS)}")
-    return header
-
-
-def _row_problem(
-    row: list[str], header: list[str], terms: Terms, first_line: dict[tuple[str, str], int], line: int
-) -> str:
-    """What is wrong with a row and what to do, or the empty text; a good row's term is added to `terms`. Blank lines are skipped."""
-    if not row:
-        return ""
-    if len(row) != len(header):
-        return f"{len(row)} fields instead of {len(header)}; separate them by commas, and put a text with a comma in quotes"
-    fields = dict(zip(header, row, strict=True))
-    language, term, english = fields["language"].strip(), normalise_query(fields["term"]), fields["english"].strip()
+def _add_term(row: Row, terms: Terms, first_line: dict[tuple[str, str], int], line: int) -> str:
+    """Add a good row's term to `terms`; what is wrong with the row and what to do, or the empty text."""
+    language, term, english = row["language"].strip(), normalise_query(row["term"]), row["english"].strip()
     if language not in LANGUAGES:
         return f"language {language!r} is unknown; use one of {' '.join(LANGUAGES)}"
     if not term or not english:
