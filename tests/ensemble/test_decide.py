@@ -166,15 +166,15 @@ def calibration_slope(label: pd.Series, probability: pd.Series) -> float:
     return float(LogisticRegression(C=1e6).fit(log_odds(probability)[:, None], label).coef_[0, 0])
 
 
-def test_the_mean_of_folds_is_calibrated_with_its_spread_and_not_without() -> None:
+def test_the_mean_of_folds_is_calibrated_with_its_scale_and_not_without() -> None:
     oof, networks, label = simulate_folds(noise=1.0)
     mean = average_folds(networks)
     decision = decide.fit_decision({"a": oof}, pd.Series(range(len(oof))))
     ensemble = Ensemble(("en",), {"seen": decision, "unseen": decision})
-    spread = {"a": decide.measure_spread(networks, mean), "unused": (0.0, 9.0)}
-    with_it = decide.answer({"a": mean}, decide.with_spread(ensemble, spread))
+    scales = {"a": decide.widen(networks, mean), "unused": (9.0, 0.0)}
+    with_it = decide.answer({"a": mean}, decide.with_scales(ensemble, scales))
     without = decide.answer({"a": mean}, ensemble)
-    assert decide.with_spread(ensemble, spread).spread == {"a": spread["a"]}
+    assert decide.with_scales(ensemble, scales).scales == {"a": scales["a"]}
     assert calibration_slope(label, with_it["probability"]) == pytest.approx(1.0, abs=0.15)
     assert calibration_slope(label, without["probability"]) > 1.4
     assert with_it["probability"].mean() == pytest.approx(label.mean(), abs=0.03)
@@ -182,27 +182,28 @@ def test_the_mean_of_folds_is_calibrated_with_its_spread_and_not_without() -> No
     assert calibration_slope(label, single["probability"]) == pytest.approx(1.0, abs=0.15)
 
 
-def test_folds_that_differ_more_need_more_spread_and_folds_that_agree_none() -> None:
+def test_folds_that_differ_more_are_widened_more_and_folds_that_agree_are_not() -> None:
     factors = []
     for noise in (0.3, 1.0, 1.5):
         _, networks, _ = simulate_folds(noise, rows=4000)
-        centre, factor = decide.measure_spread(networks, average_folds(networks))
+        factor, shift = decide.widen(networks, average_folds(networks))
         factors.append(factor)
     assert factors == sorted(factors) and factors[0] == pytest.approx(
         (1 + 0.09) / (1 + 0.09 / 5), rel=0.05
     )  # variances 1 and .09
-    assert centre == pytest.approx(log_odds(average_folds(networks)["probability"]).mean())
+    centre = log_odds(average_folds(networks)["probability"]).mean()
+    assert factor * centre + shift == pytest.approx(centre)
     same = [networks[0]] * 3
-    assert decide.measure_spread(same, average_folds(same))[1] == pytest.approx(1.0)
-    assert decide.measure_spread(networks[:1], networks[0]) == (0.0, 1.0)
+    assert decide.widen(same, average_folds(same))[0] == pytest.approx(1.0)
+    assert decide.widen(networks[:1], networks[0]) == (1.0, 0.0)
     constant = [network.assign(probability=0.7) for network in networks]
-    assert decide.measure_spread(constant, average_folds(constant)) == (0.0, 1.0)
+    assert decide.widen(constant, average_folds(constant)) == (1.0, 0.0)
 
 
-def test_a_spread_stretches_log_odds_about_their_centre() -> None:
+def test_a_scale_multiplies_and_moves_log_odds() -> None:
     values = {"a": np.array([1.0, 3.0]), "b": np.array([1.0, 3.0])}
-    wide = decide.widen(values, {"a": (2.0, 1.5)})
-    assert wide["a"].tolist() == [0.5, 3.5] and wide["b"].tolist() == [1.0, 3.0]
+    scaled = decide.rescale(values, {"a": (1.5, -1.0)})
+    assert scaled["a"].tolist() == [0.5, 3.5] and scaled["b"].tolist() == [1.0, 3.0]
 
 
 # -- the file --------------------------------------------------------------------------------------------------------
@@ -267,20 +268,20 @@ def test_the_members_are_those_with_a_weight_in_a_decision() -> None:
     assert Ensemble(("en",), {"seen": PLAIN, "unseen": other}).members == ("a", "b")
 
 
-def test_unseen_languages_are_answered_at_the_spread_that_they_were_calibrated_on() -> None:
-    """A final that is twice as decided as its held-out recipe answers unseen languages as that would, and seen ones as it is."""
+def test_unseen_languages_are_answered_on_the_scale_that_they_were_calibrated_on() -> None:
+    """A final that is more decided than its held-out recipe and leans another way answers unseen languages as that would."""
     rng = np.random.default_rng(0)
     odds = rng.normal(0.5, 1.0, 400)
     held_out = pd.DataFrame({"id": range(400), "language": "es", "probability": 1 / (1 + np.exp(-odds))})
-    final = held_out.assign(language="de", probability=1 / (1 + np.exp(-(0.5 + 2 * (odds - 0.5)))))
-    centre, factor = decide.match_spread(held_out, final)
-    assert factor == pytest.approx(0.5) and centre == pytest.approx(0.5 + 2 * (odds.mean() - 0.5))
+    final = held_out.assign(language="de", probability=1 / (1 + np.exp(-(2 * odds - 0.7))))
+    scale = decide.match(held_out, final)
+    assert scale == pytest.approx((0.5, 0.35))
     decision = decide.Decision({"a": 1.0}, {}, (1.0, 0.0), 0.5)
     ensemble = decide.Ensemble(("en",), {decide.SEEN: decision, decide.UNSEEN: decision})
-    ensemble = decide.with_spread(ensemble, {"a": (0.0, 1.0)}, {"a": (centre, factor), "unused": (0.0, 3.0)})
-    assert ensemble.unseen_spread == {"a": (centre, factor)}
+    ensemble = decide.with_scales(ensemble, {"a": (1.0, 0.0)}, {"a": scale, "unused": (3.0, 0.0)})
+    assert ensemble.unseen_scales == {"a": scale}
     unseen = decide.answer({"a": final}, ensemble)["probability"]
-    assert np.std(np.log(unseen / (1 - unseen))) == pytest.approx(odds.std())
+    assert unseen.tolist() == pytest.approx(held_out["probability"].tolist())
     seen = decide.answer({"a": final.assign(language="en")}, ensemble)["probability"]
     assert seen.tolist() == pytest.approx(final["probability"].tolist())
-    assert decide.match_spread(held_out, final.head(0)) == (0.0, 1.0)
+    assert decide.match(held_out, final.head(0)) == (1.0, 0.0)

@@ -14,7 +14,7 @@ from utils.core.recipe import Recipe
 from utils.data.tables import write_table
 from utils.ensemble import tables
 from utils.ensemble.crossfitting import cross_fit_decision
-from utils.ensemble.decide import Decision, Ensemble, measure_spread
+from utils.ensemble.decide import Decision, Ensemble, widen
 from utils.evaluation import leaderboard
 
 HALF = Decision({"a": 0.5, "b": 0.5}, {"a": (0.3, 0.7), "b": (0.2, 0.8), "c": (-0.1, 0.1)}, (1.0, 0.0), 0.4)
@@ -66,14 +66,14 @@ def test_members_are_read_champion_first_with_the_splits_that_exist(run: paths.R
         tables.load_members(run, "QC")
 
 
-def test_spreads_are_measured_on_the_folds_test_rows(run: paths.Run) -> None:
+def test_scales_are_measured_on_the_folds_test_rows(run: paths.Run) -> None:
     folds = [rows([0.9, 0.5, 0.8, 0.1]), rows([0.6, 0.4, 0.9, 0.2]), rows([0.7, 0.3, 0.6, 0.3])]
     for number, table in enumerate(folds):
         write_table(table, run.final / "QC" / "a" / f"fold{number}" / "test.parquet")
     write_table(folds[0], run.final / "QC" / "b" / "fold0" / "test.parquet")
     mean = rows(np.mean([table["probability"] for table in folds], axis=0).tolist())
-    spreads = tables.measure_spreads(run, "QC", {"a": {"test": mean}, "b": {"test": folds[0]}})
-    assert spreads == {"a": measure_spread(folds, mean), "b": (0.0, 1.0)} and spreads["a"][1] > 1
+    scales = tables.measure_scales(run, "QC", {"a": {"test": mean}, "b": {"test": folds[0]}})
+    assert scales == {"a": widen(folds, mean), "b": (1.0, 0.0)} and scales["a"][0] > 1
 
 
 def test_dev_and_test_are_answered_with_the_same_ensemble() -> None:

@@ -9,6 +9,7 @@ from utils.core.recipe import Recipe, read_facts
 from utils.data.tables import read_table
 from utils.experiment import crossfit, fit
 from utils.experiment.crossfit import Plan, TaskData
+from utils.experiment.devices import CPU
 from utils.experiment.runtime import Runtime
 
 WORDS = Recipe("overlap", "baseline", kind="overlap")
@@ -139,7 +140,7 @@ def test_weights_leave_where_they_are_not_kept(tiny_gemma: Path, tmp_path: Path)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_leaves_the_same_tables(workers: int, tiny_gemma: Path, tmp_path: Path) -> None:
     plans = [Plan([TINY, WORDS], DATA, tmp_path / str(workers))]
-    crossfit.fit_plans(plans, Runtime(tiny_gemma, style="none", workers=workers))
+    crossfit.fit_plans(plans, Runtime(tiny_gemma, style="none", devices=(CPU,) * workers))
     answers = [read_table(tmp_path / str(workers) / name / "test.parquet") for name in ("gemma", "overlap")]
     other = tmp_path / "alone"
     import torch

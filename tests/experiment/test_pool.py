@@ -1,5 +1,6 @@
-"""Jobs side by side: each in a process of its own, on one thread; the first failure ends the rest and names itself."""
+"""Jobs side by side: each step in a process of its own, on its device; the first failure ends the rest and names itself."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -7,16 +8,22 @@ import psutil
 import pytest
 import work
 
-from utils.experiment import pool
-from utils.experiment.pool import Task, WorkerError
+from utils.experiment import devices, pool
+from utils.experiment.pool import Call, Task, WorkerError
+
+ONE, TWO = (devices.CPU,), (devices.CPU,) * 2
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+def task(name: str, function, *arguments, cost: float = 1.0) -> Task:
+    return Task(name, (Call(function, arguments),), cost)
+
+
+@pytest.mark.parametrize("cores", [ONE, TWO])
 def test_every_task_has_a_process_and_one_thread_of_its_own(
-    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture
+    cores: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     names = ["a", "b", "c"]
-    pool.run([Task(name, work.note, (tmp_path, name)) for name in names], workers, "lines")
+    pool.run([task(name, work.note, tmp_path, name) for name in names], cores, "lines")
     notes = [(tmp_path / name).read_text().split() for name in names]
     assert len({process for process, *_ in notes} | {str(os.getpid())}) == 4
     assert [threads for _, *threads in notes] == [["1", "1"]] * 3
@@ -25,32 +32,73 @@ def test_every_task_has_a_process_and_one_thread_of_its_own(
     assert "[3/3]" in printed
 
 
+def test_every_step_has_a_process_of_its_own_and_gives_its_memory_back(tmp_path: Path) -> None:
+    """The second step sees what the first one left on the disk, and nothing that it held in memory."""
+    size = 300_000_000
+    calls = (Call(work.hold, (tmp_path, "first", size)), Call(work.hold, (tmp_path, "second", 0, "first")))
+    pool.run([Task("steps", calls), task("beside", work.note, tmp_path, "beside")], TWO, "none")
+    notes = [dict(part.split("=") for part in (tmp_path / name).read_text().split()) for name in ("first", "second")]
+    assert len({note["process"] for note in notes} | {str(os.getpid())}) == 3
+    held, left = (int(note["memory"]) for note in notes)
+    assert held - left > 0.8 * size
+    assert not any(psutil.pid_exists(int(note["process"])) for note in notes)
+
+
+def test_a_task_keeps_its_device_and_no_device_has_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that stand for four GPUs: what they do is told apart by the device that they were bound to."""
+    names = [f"t{number}" for number in range(9)]
+    gpus = tuple(f"cpu:{number}" for number in range(4))
+    steps = [
+        Task(name, tuple(Call(work.occupy, (tmp_path, name, step)) for step in range(2)), number)
+        for number, name in enumerate(names)
+    ]
+    pool.run(steps, gpus, "none", bind=work.stand_for)
+    spans: dict[str, list[tuple[float, float]]] = {gpu: [] for gpu in gpus}
+    for name in names:
+        first, second = (
+            dict(part.split("=") for part in path.read_text().split()) for path in sorted(tmp_path.glob(f"{name}.*"))
+        )
+        assert first["device"] == second["device"]
+        for note in (first, second):
+            spans[note["device"]].append((float(note["start"]), float(note["end"])))
+    assert all(spans.values())
+    for used in spans.values():
+        ordered = sorted(used)
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ordered))
+
+
+def test_the_rest_is_foretold_from_what_is_done() -> None:
+    clock = pool.Clock(total=10.0, devices=2)
+    assert clock.estimate([]) == 0.0
+    clock.note(cost=4.0, seconds=40.0)
+    assert clock.estimate([]) == 30.0  # 6 of cost, 10 seconds each, on two devices
+    assert clock.estimate([20.0]) == 20.0 and clock.estimate([90.0]) == 0.0
+
+
 def test_the_most_expensive_task_starts_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    pool.run(
-        [Task(name, work.note, (tmp_path, name), cost) for name, cost in (("a", 1), ("b", 3), ("c", 2))], 1, "lines"
-    )
+    costs = {"a": 1.0, "b": 3.0, "c": 2.0}
+    pool.run([task(name, work.note, tmp_path, name, cost=cost) for name, cost in costs.items()], ONE, "lines")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("noted")]
     assert lines == ["noted b", "noted c", "noted a"]
 
 
 def test_a_failure_names_its_task_and_ends_the_others_while_finished_work_stays(tmp_path: Path) -> None:
-    tasks = [Task("done", work.note, (tmp_path, "done"), 3), Task("waits", work.wait, (tmp_path, "waiting"), 2)]
+    tasks = [
+        task("done", work.note, tmp_path, "done", cost=4), task("waits", work.wait, tmp_path, "waiting", cost=3),
+        task("breaks", work.fail, tmp_path, cost=2), task("never", work.note, tmp_path, "never"),
+    ]  # fmt: skip
     with pytest.raises(WorkerError, match="breaks: ValueError: nothing fits"):
-        pool.run(
-            [*tasks, Task("breaks", work.fail, (tmp_path,), 1), Task("never", work.note, (tmp_path, "never"))],
-            2,
-            "none",
-        )
+        pool.run(tasks, TWO, "none")
     assert (tmp_path / "done").exists() and not (tmp_path / "never").exists()
     assert not psutil.pid_exists(int((tmp_path / "waiting").read_text()))
 
 
 def test_a_worker_that_is_killed_is_told_from_one_that_finished(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="dies: its process ended with -9; out of memory is the usual cause"):
-        pool.run([Task("dies", work.die, (tmp_path,))], 1, "none")
+        pool.run([task("dies", work.die, tmp_path)], ONE, "none")
 
 
 def test_nothing_to_do_starts_nothing(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_work", lambda *_: pytest.fail("a worker was started"))
-    pool.run([], 2, "lines")
+    pool.run([], TWO, "lines")
     assert capsys.readouterr().out == ""

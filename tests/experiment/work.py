@@ -5,8 +5,11 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import torch
 from threadpoolctl import threadpool_info
+
+DEVICE = ""  # of this process, where it stands for one
 
 
 def note(folder: Path, name: str) -> None:
@@ -14,6 +17,26 @@ def note(folder: Path, name: str) -> None:
     print(f"noted {name}")
     pools = max([pool["num_threads"] for pool in threadpool_info()], default=1)
     (folder / name).write_text(f"{os.getpid()} {torch.get_num_threads()} {pools}")
+
+
+def hold(folder: Path, name: str, size: int, former: str = "") -> None:
+    """Leave the process's number and its memory while it holds `size` bytes; a `former` step has left its file."""
+    assert not former or (folder / former).exists()
+    held = b"x" * size
+    (folder / name).write_text(f"process={os.getpid()} memory={psutil.Process().memory_info().rss} held={len(held)}")
+
+
+def stand_for(device: str) -> None:
+    """Bind this process to a device that is not there."""
+    global DEVICE
+    DEVICE = device
+
+
+def occupy(folder: Path, name: str, step: int) -> None:
+    """Be busy on the device for a moment."""
+    start = time.monotonic()
+    time.sleep(0.05)
+    (folder / f"{name}.{step}").write_text(f"device={DEVICE} start={start} end={time.monotonic()}")
 
 
 def wait(folder: Path, name: str, seconds: float = 60.0) -> None:

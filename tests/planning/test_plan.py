@@ -21,7 +21,7 @@ from utils.core.paths import Run
 from utils.core.recipe import pick
 from utils.data import folds
 from utils.data.raw import read_folder
-from utils.experiment.runtime import count_workers
+from utils.experiment.devices import list_devices
 from utils.models import build, shapes, tiny, weights
 from utils.planning import devices, plan, printout, sampling, schedule
 from utils.planning.cost import pack_cost
@@ -217,7 +217,7 @@ def test_cores_are_counted_as_the_run_counts_them(monkeypatch: pytest.MonkeyPatc
     for pages in (1, 10**6, 10**9):  # of 4 KB: too little for one job, for one, for any number
         monkeypatch.setattr("os.sysconf", lambda name, pages=pages: pages if name == "SC_PHYS_PAGES" else 4096)
         count, memory = devices.count_cores()
-        assert (count, memory) == (count_workers(), pages * 4096)
+        assert (count, memory) == (len(list_devices()), pages * 4096)
 
 
 def test_a_cores_peak_leaves_the_threads_as_they_were() -> None:

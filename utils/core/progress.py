@@ -9,6 +9,13 @@ Style = Literal["bar", "lines", "none"]
 BLOCK_SECONDS = 15.0  # between two lines
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: `48 s`, `12 min`, `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 class Progress:
     """Progress towards a total: `with Progress("train", 2400, "rows", style) as progress: progress.add(32)`."""
 
@@ -50,6 +57,7 @@ class Progress:
             return
         self.last_print = time.monotonic()
         seconds_left = (self.total - self.done) / self.rate
-        duration = f"ETA {seconds_left:.0f} s" if self.done < self.total else f"{self.last_print - self.start:.0f} s"
-        parts = [f"{self.label}: {self.done:,}/{self.total:,} {self.unit}", f"{self.rate:,.0f}/s", duration, note]
+        ends = self.done >= self.total
+        time_part = duration(self.last_print - self.start) if ends else f"ETA {duration(seconds_left)}"
+        parts = [f"{self.label}: {self.done:,}/{self.total:,} {self.unit}", f"{self.rate:,.0f}/s", time_part, note]
         print("  " + ", ".join(part for part in parts if part), flush=True)

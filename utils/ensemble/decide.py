@@ -20,6 +20,8 @@ from utils.evaluation.thresholds import fit_threshold
 
 Array = NDArray[np.float64]
 Members = dict[str, pd.DataFrame]  # recipe -> its table
+Scale = tuple[float, float]  # factor and shift of log-odds
+UNSCALED: Scale = (1.0, 0.0)
 SEEN, UNSEEN = "seen", "unseen"
 
 
@@ -46,9 +48,9 @@ class Ensemble:
     languages: tuple[str, ...]  # of the training data: these are decided by `seen`, all others by `unseen`
     decisions: dict[str, Decision]  # seen, unseen
     language_thresholds: dict[str, float] = field(default_factory=dict)  # empty where one threshold is used
-    # Member -> centre and factor: of its mean over folds (`measure_spread`), and where a language is unseen (`match_spread`).
-    spread: dict[str, tuple[float, float]] = field(default_factory=dict)
-    unseen_spread: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # Member -> factor and shift of its log-odds: for its mean over folds (`widen`), and for unseen languages (`match`).
+    scales: dict[str, Scale] = field(default_factory=dict)
+    unseen_scales: dict[str, Scale] = field(default_factory=dict)
     choices: dict[str, dict[str, float]] = field(default_factory=dict)  # what was compared, with its interval
 
     @property
@@ -84,8 +86,8 @@ def load_ensemble(path: Path, task: str) -> tuple[Ensemble, str]:
         pairs = content["intervals"][kind].items()
         intervals = {name: tuple(float("nan") if end is None else end for end in pair) for name, pair in pairs}
         decisions[kind] = Decision(weights, intervals, tuple(content["calibration"][kind]), content["thresholds"][kind])
-    spreads = [{name: tuple(pair) for name, pair in content[key].items()} for key in ("spread", "unseen_spread")]
-    rest = (content["language_thresholds"], *spreads, content["choices"])
+    scales = [{name: tuple(pair) for name, pair in content[key].items()} for key in ("scales", "unseen_scales")]
+    rest = (content["language_thresholds"], *scales, content["choices"])
     return Ensemble(tuple(content["languages"]), decisions, *rest), content["translation"]
 
 
@@ -119,48 +121,46 @@ def fit_decision(members: Members, cluster: pd.Series) -> Decision:
     return Decision(weights, intervals, decision.calibration, threshold)
 
 
-def measure_spread(folds: list[pd.DataFrame], mean: pd.DataFrame) -> tuple[float, float]:
-    """What makes the mean of several folds as decided as calibration expects, fitted on answers of single folds: centre
-    and factor.
+def widen(folds: list[pd.DataFrame], mean: pd.DataFrame) -> Scale:
+    """What makes the mean of several folds as decided as calibration expects, fitted on answers of single folds.
 
     The log-odds of a fold are those that all folds agree on, of variance s, plus noise of its own, of variance n.
     Calibration on single folds multiplies them by s / (s + n), the mean of k folds wants s / (s + n / k). The ratio is
-    that of the variances: a fold's to the mean's. One fold needs nothing: factor 1.
+    that of the variances: a fold's to the mean's. The mean stays where it is. One fold needs nothing.
     """
     values = log_odds(mean["probability"])
     if len(folds) < 2 or np.ptp(values) == 0:
-        return 0.0, 1.0
+        return UNSCALED
     single = np.mean([np.var(log_odds(table["probability"])) for table in folds])
-    return float(values.mean()), float(single / np.var(values))
+    factor = float(single / np.var(values))
+    return factor, float(values.mean()) * (1 - factor)
 
 
-def match_spread(held_out: pd.DataFrame, unseen: pd.DataFrame) -> tuple[float, float]:
-    """What brings a final's log-odds on unseen languages to the spread of its held-out recipe's, on which they were
-    calibrated: centre and factor.
+def match(held_out: pd.DataFrame, unseen: pd.DataFrame) -> Scale:
+    """What brings a final's log-odds on unseen languages to those of its held-out recipe, on which they were calibrated.
 
-    A network that is trained on fewer rows, and on one language less, is less decided. Calibration that was fitted on
-    its answers expects that of the final's, too; so they are scaled about their mean to the same standard deviation. No
-    label is used.
+    Another network, on more rows and on one language more, is more decided and leans another way. Calibration knows
+    only what the held-out networks answer, so the final's log-odds get their mean and their standard deviation: relevant
+    rows are taken to be as frequent in unseen languages as in those held out. No label is used.
     """
     values, expected = log_odds(unseen["probability"]), log_odds(held_out["probability"])
     if len(values) < 2 or np.std(values) == 0 or np.std(expected) == 0:
-        return 0.0, 1.0
-    return float(values.mean()), float(np.std(expected) / np.std(values))
+        return UNSCALED
+    factor = float(np.std(expected) / np.std(values))
+    return factor, float(expected.mean() - factor * values.mean())
 
 
-def with_spread(
-    ensemble: Ensemble, spread: dict[str, tuple[float, float]], unseen: dict[str, tuple[float, float]] | None = None
-) -> Ensemble:
-    """The ensemble with what its members' answers need, from `measure_spread` and, for unseen languages, from `match_spread`."""
+def with_scales(ensemble: Ensemble, scales: dict[str, Scale], unseen: dict[str, Scale] | None = None) -> Ensemble:
+    """The ensemble with what its members' answers need, from `widen` and, for unseen languages, from `match`."""
     names = ensemble.members
     own = {name: pair for name, pair in (unseen or {}).items() if name in names}
-    return replace(ensemble, spread={name: spread[name] for name in names}, unseen_spread=own)
+    return replace(ensemble, scales={name: scales[name] for name in names}, unseen_scales=own)
 
 
-def widen(values: dict[str, Array], spread: dict[str, tuple[float, float]]) -> dict[str, Array]:
-    """The members' log-odds with a spread, centre and factor each, applied."""
-    pairs = {name: spread.get(name, (0.0, 1.0)) for name in values}
-    return {name: centre + factor * (values[name] - centre) for name, (centre, factor) in pairs.items()}
+def rescale(values: dict[str, Array], scales: dict[str, Scale]) -> dict[str, Array]:
+    """The members' log-odds, each with its scale applied."""
+    pairs = {name: scales.get(name, UNSCALED) for name in values}
+    return {name: factor * values[name] + shift for name, (factor, shift) in pairs.items()}
 
 
 def decide(table: pd.DataFrame, ensemble: Ensemble) -> pd.DataFrame:
@@ -177,6 +177,6 @@ def answer(members: Members, ensemble: Ensemble) -> pd.DataFrame:
     """The members' tables of one split, combined: `probability`, `threshold` and `prediction` of each row."""
     table, values = align({name: members[name] for name in ensemble.members})
     in_training = table["language"].isin(ensemble.languages).to_numpy()
-    seen = ensemble.decisions[SEEN].probability(widen(values, ensemble.spread))
-    unseen = ensemble.decisions[UNSEEN].probability(widen(values, ensemble.spread | ensemble.unseen_spread))
+    seen = ensemble.decisions[SEEN].probability(rescale(values, ensemble.scales))
+    unseen = ensemble.decisions[UNSEEN].probability(rescale(values, ensemble.scales | ensemble.unseen_scales))
     return decide(table.assign(probability=np.where(in_training, seen, unseen)), ensemble)

@@ -12,7 +12,7 @@ from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS, ordere
 from utils.data.groups import query_groups
 from utils.data.tables import read_table
 from utils.ensemble import decide
-from utils.ensemble.decide import SEEN, UNSEEN, Ensemble
+from utils.ensemble.decide import SEEN, UNSEEN, Ensemble, Scale
 from utils.evaluation import leaderboard
 from utils.evaluation.thresholds import best_threshold, fit_threshold
 
@@ -44,26 +44,26 @@ def of_split(members: Members, split: str) -> Tables:
     return {name: tables[split] for name, tables in members.items() if split in tables}
 
 
-def measure_spreads(run: Run, task: str, members: Members) -> dict[str, tuple[float, float]]:
-    """Member -> what its mean over folds needs before calibration (`decide.measure_spread`), measured on the test rows."""
-    spreads = {}
+def measure_scales(run: Run, task: str, members: Members) -> dict[str, Scale]:
+    """Member -> what its mean over folds needs before calibration (`decide.widen`), measured on the test rows."""
+    scales = {}
     for name, tables in members.items():
         paths = sorted((run.final / task / name).glob("fold*/test.parquet"))
-        spreads[name] = decide.measure_spread([read_table(path) for path in paths], tables["test"])
-    return spreads
+        scales[name] = decide.widen([read_table(path) for path in paths], tables["test"])
+    return scales
 
 
-def match_spreads(members: Members, languages: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """Member -> what its answers need where a language is unseen (`decide.match_spread`), measured on the test rows of such languages.
+def match_scales(members: Members, languages: tuple[str, ...]) -> dict[str, Scale]:
+    """Member -> what its answers need where a language is unseen (`decide.match`), measured on the test rows of such languages.
 
     `languages` are those of the training data. A member without held-out answers has none.
     """
-    spreads = {}
+    scales = {}
     for name, tables in members.items():
         if "held-out" in tables:
             test = tables["test"]
-            spreads[name] = decide.match_spread(tables["held-out"], test[~test["language"].isin(languages)])
-    return spreads
+            scales[name] = decide.match(tables["held-out"], test[~test["language"].isin(languages)])
+    return scales
 
 
 def answer(members: Members, ensemble: Ensemble) -> Tables:

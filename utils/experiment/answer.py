@@ -22,9 +22,9 @@ from utils.data.pairs import Pairs, read_pairs
 from utils.data.predictions import average_folds, to_predictions
 from utils.data.tables import read_table, write_table
 from utils.ensemble import decide
-from utils.experiment import pool
+from utils.experiment import devices
 from utils.experiment.fit import answer_baseline
-from utils.experiment.runtime import count_workers, run_ranks
+from utils.experiment.runtime import run_ranks
 from utils.models import build, precision, weights
 from utils.training import ranks
 from utils.training.predict import predict
@@ -118,7 +118,7 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
     table = translate(pairs.table, run, task)
     topology = share_out(topology, len(table))
     if topology.single:
-        pool.limit_threads()
+        devices.bind(devices.list_devices()[0])
         return write_lines(pairs, answer(table, run, task, quantisation=quantisation))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -132,11 +132,11 @@ def share_out(topology: Topology, rows: int) -> Topology:
     """The topology of so many rows: where none was asked for and there is no GPU, one process per core, each with
     rows enough to pay for its start.
 
-    Every process computes on one thread, as `pool` says.
+    Every process computes on one thread, as `devices.bind` says.
     """
     if topology.ranks or topology.hosts or torch.cuda.is_available():
         return topology
-    return Topology(ranks=max(1, min(count_workers(), rows // ROWS_EACH)))
+    return Topology(ranks=max(1, min(len(devices.list_devices()), rows // ROWS_EACH)))
 
 
 def run_job(job: Path) -> None:

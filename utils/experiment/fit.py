@@ -1,6 +1,8 @@
-"""One training: rows in, probabilities out, for a network in one or two stages and for the candidates without training."""
+"""The steps of one job: a training in one stage or two and the answers of a network, or all of a candidate without training.
 
-import gc
+What a step leaves for the next one lies in the job's folder, so each may run in a process of its own.
+"""
+
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +31,9 @@ from utils.training.predict import cosines, predict
 DONE = "trained.json"  # between the end of a training and its tables
 BASELINE = "baseline.safetensors"  # the arrays of a candidate without a trained network
 ENGINE = "engine.json"  # which engine trained, and which process computed which rows
+FIRST = "stage1"  # the folder of a training on the auxiliary task, beside the training that goes on from it
 MEASURED = ("train_rows_per_s", "parameters", "targets_truncated", "queries_truncated", "english_truncated")
+PROOF = ("max_logit_difference", "base_logit_difference", "auxiliary_rows")  # of the continuation
 TRAINING_VERSION = 2  # changes whenever the same recipe on the same rows gives another network or other answers
 PROBE = 64  # rows on which the continuation from stage 1 to stage 2 is proved
 CONTINUES = 1e-3  # logits that differ by more are not a continuation
@@ -56,14 +60,11 @@ class Job:
 
 
 @dataclass(frozen=True)
-class _Trainer:
-    """The stages of one job: its recipe on its base weights."""
+class _Network:
+    """What every step of a job needs of its network: the recipe, the base weights and their tokenizer."""
 
     recipe: Recipe
     base: Path
-    tag: str
-    style: Style
-    save_seconds: float
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -81,39 +82,70 @@ class _Trainer:
             probability = predict(model.eval(), rows, self.recipe.score_tokens, self.tokenizer.pad_token_id, "", "none")
         return (np.log(probability) - np.log1p(-probability)).tolist()
 
-    def train(
-        self, table: pd.DataFrame, task: str, folder: Path, title: str, probe: tokens.Encoded, previous: Path | None
-    ) -> dict[str, Any]:
-        """Train from the base, or on from a `previous` stage, unless that was done and only the scoring was interrupted.
 
-        Returns speeds and the log-odds of the probe before and after. Raises RuntimeError if a stage does not begin
-        where the previous one ended.
-        """
-        done = read_facts(folder / DONE)
-        if done.get("tag") == self.tag:
-            return done
-        model = build.load_network(self.recipe, self.base)
-        model = trained.make_trainable(model, self.recipe, previous).to(precision.device())
-        begin = self.log_odds(model, probe)
-        if previous is not None and difference(begin, read_facts(previous / DONE)["end"]) > CONTINUES:
-            raise RuntimeError(
-                f"{title}: training does not begin where {previous.name} ended; the trained part was not continued"
-            )
-        rows, label = self.encode(table, task), table["label"].to_numpy()
-        size = sum(p.numel() for p in model.parameters())
-        pad_id = self.tokenizer.pad_token_id
-        result = fit(model, rows, label, self.recipe, pad_id, folder, self.tag, title, self.style, self.save_seconds)
-        stats = {"tag": self.tag, "begin": begin, "end": self.log_odds(model, probe), "rows": len(table)}
-        stats |= {"train_rows_per_s": result.rows_per_s, "parameters": size, "targets_truncated": rows.truncated}
-        stats |= {"queries_truncated": rows.queries_truncated, "english_truncated": rows.english_truncated}
-        if ranks.is_main():
-            trained.save_trained(model, folder, result.trained)
-            write_table(result.log, folder / "log.parquet")
-            write_json(folder / ENGINE, engine_facts(result, self.recipe, table["id"].to_numpy()))
-            write_json(folder / DONE, stats)
-            clear_checkpoint(folder)
-        ranks.barrier()
-        return stats
+def is_trained(folder: Path, tag: str) -> bool:
+    """Whether the weights in a folder are those of a finished training with this fingerprint."""
+    return read_facts(folder / DONE).get("tag") == tag
+
+
+def train_first(job: Job, runtime: Runtime) -> None:
+    """Stage 1: train on the rows of the auxiliary task, in a folder beside the job's own training."""
+    auxiliary = AUXILIARY[job.task]
+    _train(job, runtime, job.auxiliary, auxiliary, job.folder / FIRST, f"{job.title}, first on {auxiliary}", None)
+
+
+def train(job: Job, runtime: Runtime) -> None:
+    """Train on the job's own rows, on from stage 1 where there is one.
+
+    Raises RuntimeError if this stage does not begin where stage 1 ended.
+    """
+    previous = job.folder / FIRST if job.auxiliary is not None else None
+    _train(job, runtime, job.train, job.task, job.folder, job.title, previous)
+
+
+def _train(
+    job: Job, runtime: Runtime, table: pd.DataFrame, task: str, folder: Path, title: str, previous: Path | None
+) -> None:
+    """Train from the base, or on from a `previous` stage, unless that was done and only what follows was interrupted.
+
+    Leaves the trained parameters, and in `DONE` speeds and the log-odds of the probe before and after.
+    """
+    if is_trained(folder, job.tag):
+        return
+    start, recipe = time.monotonic(), job.recipe
+    network, style = _Network(recipe, runtime.weights(recipe)), _style(runtime)
+    probe = network.encode(job.train.head(PROBE), job.task)
+    model = build.load_network(recipe, network.base)
+    model = trained.make_trainable(model, recipe, previous).to(precision.device())
+    begin, before = network.log_odds(model, probe), read_facts(previous / DONE) if previous else {}
+    if before and difference(begin, before["end"]) > CONTINUES:
+        raise RuntimeError(
+            f"{title}: training does not begin where {previous.name} ended; the trained part was not continued"
+        )
+    rows, label = network.encode(table, task), table["label"].to_numpy()
+    size = sum(p.numel() for p in model.parameters())
+    pad_id = network.tokenizer.pad_token_id
+    result = fit(model, rows, label, recipe, pad_id, folder, job.tag, title, style, runtime.save_seconds)
+    stats = {"tag": job.tag, "begin": begin, "end": network.log_odds(model, probe), "rows": len(table)}
+    stats |= {"train_rows_per_s": result.rows_per_s, "parameters": size, "targets_truncated": rows.truncated}
+    stats |= {"queries_truncated": rows.queries_truncated, "english_truncated": rows.english_truncated}
+    if before:
+        stats["max_logit_difference"] = difference(begin, before["end"])
+        stats["base_logit_difference"] = difference(begin, before["begin"])
+        stats["auxiliary_rows"] = before["rows"]
+    stats["seconds"] = time.monotonic() - start + before.get("seconds", 0.0)
+    if ranks.is_main():
+        trained.save_trained(model, folder, result.trained)
+        write_table(result.log, folder / "log.parquet")
+        write_json(folder / ENGINE, engine_facts(result, recipe, table["id"].to_numpy()))
+        write_json(folder / DONE, stats)
+        clear_checkpoint(folder)
+    ranks.barrier()
+
+
+def _style(runtime: Runtime) -> Style:
+    """How this process shows progress: the first one alone does."""
+    return runtime.style if ranks.is_main() else "none"
 
 
 def engine_facts(result: FitResult, recipe: Recipe, ids: np.ndarray) -> dict[str, Any]:
@@ -139,33 +171,26 @@ def difference(left: list[float], right: list[float]) -> float:
     return float(np.abs(np.subtract(left, right)).max())
 
 
-def fit_network(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
-    """Train one network, on the auxiliary task's rows first where there are any, and let it answer each of the tables.
+def answer(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
+    """Let the trained network answer each of the job's tables.
 
-    Returns probabilities by split and what was measured: speeds, parameters, the proof of the continuation.
+    Returns probabilities by split and what was measured: speeds, parameters, seconds, the proof of the continuation.
     """
-    style: Style = runtime.style if ranks.is_main() else "none"
-    trainer = _Trainer(job.recipe, runtime.weights(job.recipe), job.tag, style, runtime.save_seconds)
-    probe = trainer.encode(job.train.head(PROBE), job.task)
-    previous, stats = None, {}
-    if job.auxiliary is not None:
-        previous, auxiliary = job.folder / "stage1", AUXILIARY[job.task]
-        first = trainer.train(job.auxiliary, auxiliary, previous, f"{job.title}, first on {auxiliary}", probe, None)
-    second = trainer.train(job.train, job.task, job.folder, job.title, probe, previous)
-    if previous is not None:
-        stats["max_logit_difference"] = difference(second["begin"], first["end"])
-        stats["base_logit_difference"] = difference(second["begin"], first["begin"])
-        stats["auxiliary_rows"] = first["rows"]
-    gc.collect()  # what the training held, before the scorer comes
-    scorer, probabilities = build.load_scorer(job.recipe, trainer.base, job.folder), {}
-    start = time.monotonic()
+    start, recipe = time.monotonic(), job.recipe
+    network, probabilities = _Network(recipe, runtime.weights(recipe)), {}
+    scorer = build.load_scorer(recipe, network.base, job.folder)
+    begin = time.monotonic()
     for split, table in job.tables.items():
-        rows = trainer.encode(table, job.task)
-        pad_id, label = trainer.tokenizer.pad_token_id, f"{job.title}, {split}"
-        with precision.autocast(job.recipe):
-            probabilities[split] = predict(scorer, rows, job.recipe.score_tokens, pad_id, label, style, share=True)
-    stats["score_rows_per_s"] = sum(map(len, job.tables.values())) / (time.monotonic() - start)
-    return probabilities, stats | {key: second[key] for key in MEASURED}
+        rows = network.encode(table, job.task)
+        pad_id, label = network.tokenizer.pad_token_id, f"{job.title}, {split}"
+        with precision.autocast(recipe):
+            probabilities[split] = predict(
+                scorer, rows, recipe.score_tokens, pad_id, label, _style(runtime), share=True
+            )
+    end, done = time.monotonic(), read_facts(job.folder / DONE)
+    stats = {key: done[key] for key in (*MEASURED, *PROOF) if key in done}
+    stats["score_rows_per_s"] = sum(map(len, job.tables.values())) / (end - begin)
+    return probabilities, stats | {"seconds": done["seconds"] + end - start}
 
 
 def fit_baseline(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
@@ -181,8 +206,11 @@ def fit_baseline(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, A
         fitted = baselines.fit(recipe, job.train)
         probabilities = {split: baselines.predict(recipe, fitted, table) for split, table in job.tables.items()}
     write_with(job.folder / BASELINE, lambda temporary: save_file(fitted, temporary))
-    speed = (len(job.train) + sum(map(len, job.tables.values()))) / max(1e-3, time.monotonic() - start)
-    return probabilities, {"train_rows_per_s": speed, "score_rows_per_s": speed, "parameters": parameters}
+    seconds = max(1e-3, time.monotonic() - start)
+    speed = (len(job.train) + sum(map(len, job.tables.values()))) / seconds
+    return probabilities, {
+        "train_rows_per_s": speed, "score_rows_per_s": speed, "parameters": parameters, "seconds": seconds,
+    }  # fmt: skip
 
 
 def open_cosines(recipe: Recipe, base: Path) -> tuple[Callable[[pd.DataFrame], np.ndarray], int]:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,30 +11,31 @@ from utils.core.files import write_json
 from utils.core.recipe import load, read_facts, save
 from utils.data.predictions import to_predictions
 from utils.data.tables import read_table, write_table
-from utils.experiment import pool
-from utils.experiment.fit import DONE, Job, Probabilities, fit_baseline, fit_network
+from utils.experiment import fit, pool
+from utils.experiment.fit import DONE, FIRST, Job, Probabilities
 from utils.experiment.runtime import Runtime, run_ranks
 from utils.training import engines, ranks
 
 JOB = "job"  # a folder beside the training: what the processes read, and what they answer
 RESULT = "result.json"
+TRAIN_FIRST, TRAIN, ANSWER = "train first", "train", "answer"  # the steps of a job, each a process of its own
 
 
 def run_jobs(jobs: Sequence[Job], runtime: Runtime) -> None:
-    """Fit and answer all jobs: side by side where the runtime has workers, else one after the other in this process.
+    """Fit and answer all jobs: side by side where the runtime has devices for it, else one after the other in this process.
 
     A job that several ranks share is started from here, alone. Raises WorkerError or LaunchError with the first
     error; what is finished stays.
     """
     shared = [job for job in jobs if _on_ranks(job, runtime)]
     alone = [job for job in jobs if not _on_ranks(job, runtime)]
-    if runtime.workers:
-        own = replace(runtime, style="none" if runtime.style == "none" else "lines", workers=0)
-        pool.run(
-            [pool.Task(job.title, fit_fold, (job, own), _cost(job, runtime)) for job in alone],
-            runtime.workers,
-            runtime.style,
-        )
+    if runtime.devices:
+        own = replace(runtime, style="none" if runtime.style == "none" else "lines", devices=())
+        tasks = []
+        for job in alone:
+            calls = tuple(pool.Call(run_step, (job, own, step)) for step in steps(job))
+            tasks.append(pool.Task(job.title, calls, _cost(job, runtime)))
+        pool.run(tasks, runtime.devices, runtime.style)
         alone = []
     for job in [*alone, *shared]:
         fit_fold(job, runtime)
@@ -57,54 +57,80 @@ def _cost(job: Job, runtime: Runtime) -> float:
     return (3 * trained + sum(map(len, job.tables.values()))) * size
 
 
+def steps(job: Job) -> tuple[str, ...]:
+    """The steps of a job that are left, the last of which leaves its tables."""
+    if job.recipe.kind != "classifier" or fit.is_trained(job.folder, job.tag):
+        return (ANSWER,)
+    return (TRAIN, ANSWER) if job.auxiliary is None else (TRAIN_FIRST, TRAIN, ANSWER)
+
+
 def fit_fold(job: Job, runtime: Runtime) -> None:
-    """Fit one job and write its tables and `facts.json`; the weights stay where the job says so."""
-    start = time.monotonic()
-    fit = fit_anywhere if job.recipe.kind == "classifier" else fit_baseline
-    probabilities, stats = fit(job, runtime)
+    """All steps of a job, one after the other: in this process, or each in the processes that it asks for.
+
+    Raises ValueError for a recipe that no engine can train, LaunchError with the first error of a process.
+    """
+    for step in steps(job):
+        run_step(job, runtime, step)
+
+
+def run_step(job: Job, runtime: Runtime, step: str) -> None:
+    """One step of a job; the last one writes its tables and `facts.json`. Weights stay where the job says so."""
+    engines.check(job.recipe)
+    result = _run_on_ranks(job, runtime, step) if _on_ranks(job, runtime) else STEPS[step](job, runtime)
+    if step == ANSWER:
+        _finish(job, *result)
+
+
+def _fit_or_answer(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
+    """The last step: a network answers, any other candidate is fitted and answers."""
+    return fit.answer(job, runtime) if job.recipe.kind == "classifier" else fit.fit_baseline(job, runtime)
+
+
+STEPS = {TRAIN_FIRST: fit.train_first, TRAIN: fit.train, ANSWER: _fit_or_answer}
+
+
+def _finish(job: Job, probabilities: Probabilities, stats: dict[str, Any]) -> None:
+    """Write a job's tables and facts, and remove what stands for them no more."""
     for split, table in job.tables.items():
         write_table(to_predictions(table, probabilities[split], job.fold), job.folder / f"{split}.parquet")
     before = read_facts(job.folder / "facts.json")
     known = before.get("answers", {}) if before.get("training") == job.tag else {}
     answers = known | {split: job.answer_tags[split] for split in job.tables}
-    rows = {"train_rows": len(job.train), "training": job.tag, "answers": answers, "seconds": time.monotonic() - start}
+    rows = {"train_rows": len(job.train), "training": job.tag, "answers": answers}
     rows["validation_rows"] = len(job.tables["oof"]) if "oof" in job.tables else before["validation_rows"]
     write_json(job.folder / "facts.json", stats | rows)
-    spent = [*job.folder.glob(f"*/{DONE}"), *job.folder.glob("stage1/*.safetensors")]
+    spent = [*job.folder.glob(f"*/{DONE}"), *job.folder.glob(f"{FIRST}/*.safetensors")]
     if not job.keep:
         spent += [*job.folder.glob(DONE), *job.folder.glob("*.safetensors")]
     for file in spent:
         file.unlink()  # the tables stand for the fold now
 
 
-def fit_anywhere(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
-    """`fit_network`, here, or in the processes that the runtime's topology and the recipe's engine ask for.
-
-    Raises ValueError for a recipe that no engine can train, LaunchError with the first error of a process.
-    """
-    engines.check(job.recipe)
-    if not _on_ranks(job, runtime):
-        return fit_network(job, runtime)
+def _run_on_ranks(job: Job, runtime: Runtime, step: str) -> tuple[Probabilities, dict[str, Any]] | None:
+    """One step in the processes that the runtime's topology and the recipe's engine ask for; the last one's result."""
     folder = job.folder / JOB
-    run_ranks(write_job(job, runtime, folder), runtime.topology, runtime.style)
-    probabilities = {}
-    for split, table in job.tables.items():
-        by_id = read_table(folder / f"{split}.answers.parquet").set_index("id")["probability"]
-        probabilities[split] = by_id.loc[table["id"]].to_numpy()
-    stats = json.loads((folder / RESULT).read_text("utf-8"))
+    run_ranks(write_job(job, runtime, folder, step), runtime.topology, runtime.style)
+    result = None
+    if step == ANSWER:
+        probabilities = {}
+        for split, table in job.tables.items():
+            by_id = read_table(folder / f"{split}.answers.parquet").set_index("id")["probability"]
+            probabilities[split] = by_id.loc[table["id"]].to_numpy()
+        result = probabilities, json.loads((folder / RESULT).read_text("utf-8"))
     shutil.rmtree(folder)
-    return probabilities, stats
+    return result
 
 
-def write_job(job: Job, runtime: Runtime, folder: Path) -> Path:
-    """A job's tables, recipe and settings as files; returns the one that names the rest."""
+def write_job(job: Job, runtime: Runtime, folder: Path, step: str) -> Path:
+    """A job's tables, recipe and settings as files, for one of its steps; returns the one that names the rest."""
     tables = {"train": job.train, "auxiliary": job.auxiliary, **job.tables}
     for name, table in tables.items():
         if table is not None:
             write_table(table, folder / f"{name}.parquet")
     save(job.recipe, folder / "recipe.json")
     content = {
-        "kind": "fit", "task": job.task, "splits": list(job.tables), "auxiliary": job.auxiliary is not None, "title": job.title,
+        "kind": "fit", "step": step,
+        "task": job.task, "splits": list(job.tables), "auxiliary": job.auxiliary is not None, "title": job.title,
         "tag": job.tag, "fold": job.fold, "models": str(runtime.models or ""), "offline": runtime.offline,
         "save_seconds": runtime.save_seconds,
     }  # fmt: skip
@@ -135,10 +161,12 @@ def read_job(path: Path) -> tuple[Job, Runtime]:
 
 
 def run_job(path: Path) -> None:
-    """A job of `fit_anywhere`, in each of its processes; the first one writes the answers."""
+    """A step of a job, in each of its processes; the first one writes the answers."""
     job, runtime = read_job(path)
-    probabilities, stats = fit_network(job, runtime)
-    if ranks.is_main():
+    step = json.loads(path.read_text("utf-8"))["step"]
+    result = STEPS[step](job, runtime)
+    if step == ANSWER and ranks.is_main():
+        probabilities, stats = result
         for split, probability in probabilities.items():
             answers = job.tables[split][["id"]].assign(probability=probability)
             write_table(answers, path.parent / f"{split}.answers.parquet")

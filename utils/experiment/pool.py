@@ -1,7 +1,6 @@
-"""Independent jobs side by side, each in a process of its own, so that nothing leaks from one into the next.
+"""Independent jobs on a machine's devices, each step of a job in a process of its own, so that nothing leaks into the next.
 
-A process computes on one thread: it has no partner to wait for, so another busy program costs it its share and no more. Results are the
-same for any number of workers.
+Results are the same for any number of devices.
 """
 
 import contextlib
@@ -12,77 +11,150 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from utils.core.progress import Style
+from utils.core.progress import Style, duration
+from utils.experiment import devices
 
 PRELOAD = ["utils.experiment.fit"]  # imported once, by the process that every worker is forked from
 
 
 @dataclass(frozen=True)
-class Task:
-    """A call that a worker makes: a function of a module, and its arguments. `cost` is relative: the most expensive start first."""
+class Call:
+    """A function of a module, and its arguments."""
 
-    title: str
     function: Callable[..., None]
     arguments: tuple[Any, ...]
-    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """Calls that are made one after the other on one device, each by a process of its own.
+
+    `cost` is relative: the most expensive start first.
+    """
+
+    title: str
+    calls: tuple[Call, ...]
+    cost: float = 1.0
+
+
+@dataclass
+class _Run:
+    """A task that has a device: which of its calls is being made, by which process, and since when it runs."""
+
+    task: Task
+    device: str
+    start: float
+    process: BaseProcess
+    number: int = 0
 
 
 class WorkerError(RuntimeError):
     """A worker failed; the message names its task and its error."""
 
 
-def limit_threads() -> None:
-    """Let this process compute on one thread on a CPU. A GPU's process keeps its threads, which wait for nobody."""
-    import torch
-    from threadpoolctl import threadpool_limits
+@dataclass
+class Clock:
+    """Foretells when all tasks will be done, from the costs and seconds of those that are."""
 
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)
-        threadpool_limits(1)
+    total: float  # cost of all tasks
+    devices: int
+    cost: float = 0.0  # of the finished ones
+    seconds: float = 0.0
+    finished: int = 0
+
+    def note(self, cost: float, seconds: float) -> None:
+        """A task has finished."""
+        self.cost += cost
+        self.seconds += seconds
+        self.finished += 1
+
+    def estimate(self, running: list[float]) -> float:
+        """Seconds until all is done, where tasks have been running for these seconds."""
+        if not self.cost:
+            return 0.0
+        work = (self.total - self.cost) * self.seconds / self.cost - sum(running)
+        return max(0.0, work) / self.devices
 
 
-def run(tasks: Sequence[Task], workers: int, style: Style) -> None:
-    """Run tasks in `workers` processes at once, the most expensive first, and print what they print, line by line.
+def run(tasks: Sequence[Task], places: Sequence[str], style: Style, bind: Callable[[str], None] = devices.bind) -> None:
+    """Run tasks on devices (`places`), one on each at a time, the most expensive first, and print what they print, line by line.
 
-    Raises WorkerError with the first error of a worker, after the others have been ended; what finished before stays.
+    `bind` is what a worker does first with the name of its device. Raises WorkerError with the first error of a worker, after
+    the others have been ended; what finished before stays.
     """
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
     queue = sorted(tasks, key=lambda task: -task.cost)
-    running: dict[Connection, tuple[Task, Any, float]] = {}
-    finished, bar = 0, tqdm(total=len(queue), unit="job", disable=style != "bar")
-    try:
-        while queue or running:
-            while queue and len(running) < workers:
-                task = queue.pop(0)
-                inlet, outlet = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(task, outlet), daemon=True)
-                process.start()
-                outlet.close()
-                running[inlet] = task, process, time.monotonic()
-            for inlet in wait(list(running)):
-                task, process, start = running[inlet]
-                if _receive(inlet, task, bar, style):
-                    continue
-                process.join()
-                del running[inlet]
-                _check(task, process.exitcode)
-                finished += 1
-                bar.update()
-                if style == "lines":
-                    print(f"  [{finished}/{len(tasks)}] {task.title}: {time.monotonic() - start:.0f} s", flush=True)
-    finally:
-        bar.close()
-        for _, process, _ in running.values():
-            process.terminate()
-        for _, process, _ in running.values():
-            process.join()
+    with tqdm(total=len(queue), unit="job", disable=style != "bar") as bar:
+        pool = _Pool(
+            list(reversed(places)), style, bind, bar, Clock(sum(task.cost for task in tasks), len(places)), len(tasks)
+        )
+        try:
+            while queue or pool.running:
+                while queue and pool.free:
+                    pool.start(queue.pop(0), pool.free.pop(), time.monotonic())
+                for inlet in wait(list(pool.running)):
+                    pool.attend(inlet)
+        finally:
+            pool.end()
+
+
+@dataclass
+class _Pool:
+    """The tasks that run, and the devices that are free."""
+
+    free: list[str]
+    style: Style
+    bind: Callable[[str], None]
+    bar: tqdm
+    clock: Clock
+    count: int  # of all tasks
+    running: dict[Connection, _Run] = field(default_factory=dict)
+
+    def start(self, task: Task, device: str, since: float, number: int = 0) -> None:
+        """Start the process of a task's call."""
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        inlet, outlet = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(task.calls[number], device, self.bind, outlet), daemon=True)
+        process.start()
+        outlet.close()
+        self.running[inlet] = _Run(task, device, since, process, number)
+
+    def attend(self, inlet: Connection) -> None:
+        """Show a process's message; where it has ended, start its task's next call, or give its device free.
+
+        Raises WorkerError where it failed.
+        """
+        own = self.running[inlet]
+        if _receive(inlet, own.task, self.bar, self.style):
+            return
+        own.process.join()
+        del self.running[inlet]
+        _check(own.task, own.process.exitcode)
+        if own.number + 1 < len(own.task.calls):
+            self.start(own.task, own.device, own.start, own.number + 1)
+            return
+        self.free.append(own.device)
+        seconds = time.monotonic() - own.start
+        self.clock.note(own.task.cost, seconds)
+        self.bar.update()
+        if self.style == "lines":
+            rest = self.clock.estimate([time.monotonic() - other.start for other in self.running.values()])
+            eta = f", all in {duration(rest)}" if self.clock.finished < self.count else ""
+            print(f"  [{self.clock.finished}/{self.count}] {own.task.title}: {seconds:.0f} s{eta}", flush=True)
+
+    def end(self) -> None:
+        """End what still runs."""
+        for own in self.running.values():
+            own.process.terminate()
+        for own in self.running.values():
+            own.process.join()
 
 
 def _receive(inlet: Connection, task: Task, bar: tqdm, style: Style) -> bool:
@@ -122,13 +194,13 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-def _work(task: Task, outlet: Connection) -> None:
-    """A worker's life: one task."""
+def _work(call: Call, device: str, bind: Callable[[str], None], outlet: Connection) -> None:
+    """A worker's life: one call."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    limit_threads()
     try:
+        bind(device)
         with contextlib.redirect_stdout(_Lines(outlet)):
-            task.function(*task.arguments)
+            call.function(*call.arguments)
     except BaseException as error:
         traceback.print_exc()
         outlet.send(("error", f"{type(error).__name__}: {error}"))

@@ -6,10 +6,10 @@ from pathlib import Path
 from utils.core.progress import Style
 from utils.core.recipe import Recipe
 from utils.core.settings import Settings
+from utils.experiment.devices import list_devices
 from utils.models import weights
 from utils.profiles.base import Profile
 from utils.training import launch
-from utils.training.cores import count_cores
 from utils.training.ranks import SINGLE_PROCESS, Topology, parse_topology
 
 WORKER = "utils.experiment.worker"  # the module that every rank runs
@@ -24,7 +24,7 @@ class Runtime:
     style: Style = "bar"
     topology: Topology = SINGLE_PROCESS
     save_seconds: float = 120.0  # between checkpoints
-    workers: int = 0  # processes that work on jobs side by side; 0 = this process does one after the other
+    devices: tuple[str, ...] = ()  # that work on jobs side by side; none: this process does one after the other
 
     def weights(self, recipe: Recipe) -> Path:
         """The local folder of a recipe's pretrained weights. Raises WeightsError where there is none."""
@@ -39,14 +39,7 @@ def make_runtime(settings: Settings, profile: Profile, style: Style) -> Runtime:
     """The runtime of a run's settings and its profile; an empty folder of weights is none."""
     topology = parse_topology(profile.ranks, settings.hosts, settings.shell)
     models = Path(settings.models) if settings.models else None
-    return Runtime(models, profile.offline, style, topology, workers=profile.workers or count_workers())
-
-
-def count_workers() -> int:
-    """Jobs that this machine works on at once: one where there is a GPU, else one per core."""
-    import torch
-
-    return 1 if torch.cuda.is_available() else count_cores()[0]
+    return Runtime(models, profile.offline, style, topology, devices=list_devices(profile.workers))
 
 
 def run_ranks(job: Path, topology: Topology, style: Style) -> None:

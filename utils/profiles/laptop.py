@@ -34,5 +34,5 @@ LAPTOP = Profile(
     auxiliary_rows=100,
     offline=True,
     held_out_rows=1500,
-    held_out_validation_rows=400,
+    held_out_validation_rows=0,
 )
