@@ -46,7 +46,7 @@ class Packs:
     def train(self, network: nn.Module, steps: int = STEPS) -> FitResult:
         """Train it on the first steps."""
         count = steps * self.recipe.batch_rows
-        rows = Encoded(self.encoded.rows[:count], self.encoded.group[:count], self.encoded.causal)
+        rows = Encoded(self.encoded.rows[:count], self.encoded.group[:count], self.encoded.packed)
         label = np.arange(count) % 2
         with tempfile.TemporaryDirectory() as folder:
             return fit(network, rows, label, self.recipe, 0, Path(folder), "", "", "none")
@@ -73,7 +73,7 @@ def open_packs(name: str, tokens: int) -> Packs:
     recipe = recipe.with_(batch_rows=rows, share_rows=1, pack_tokens=2 * tokens, sequence_tokens=0, max_length=ROW)
     random = np.random.default_rng(0).integers(10, 200_000, (STEPS * rows, ROW)).tolist()
     parts = [(tuple(row[: ROW // 2]), tuple(row[ROW // 2 :])) if apart else (tuple(row),) for row in random]
-    encoded = Encoded(parts, np.arange(len(parts)), causal=not apart)
+    encoded = Encoded(parts, np.arange(len(parts)), packed=not apart)
     return Packs(recipe, weights.resolve(name), encoded, ROW // 2 if apart else ROW)
 
 

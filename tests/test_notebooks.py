@@ -18,6 +18,7 @@ from utils.pipeline import notebooks
 PAGES = notebooks()
 PASSED = {
     "profile",
+    "part",
     "run",
     "overrides",
     "data",

@@ -237,6 +237,32 @@ def test_a_later_part_goes_on_with_the_data_of_the_run(smoke: Smoke, shell: Shel
     )
 
 
+@pytest.mark.long
+def test_parts_and_hosts_end_with_the_bytes_of_one_call(smoke: Smoke, shell: Shell, tmp_path: Path) -> None:
+    """04 in two parts and a gathering call, 05 and 06 on two machines that are this one twice."""
+    run = Run("test-parts")
+    shutil.copytree(smoke.run.root, run.root)
+    for folder in (run.bakeoff, run.tapt, run.final, run.ensemble, run.notebooks):
+        shutil.rmtree(folder)
+    remote = tmp_path / "remote"
+    remote.write_text('#!/bin/sh\necho "on $1" >&2\nshift\nexec sh -c "$*"\n')
+    remote.chmod(0o755)
+    call = ("./run_all.sh", "--profile", "smoke", "--run", run.name, *smoke.models)
+    for number in (1, 2):
+        part = shell(*call, "--only", "04", "--part", f"{number}/2")
+        assert part.returncode == 0 and f"part {number}/2 of the trainings is done" in part.stdout, part.stderr[-3000:]
+        assert not (run.bakeoff / "leaderboard.csv").exists()
+    assert len(list(run.notebooks.glob("04_bakeoff.part?of2.ipynb"))) == 2
+    gathered = shell(*call, "--only", "04")
+    assert gathered.returncode == 0 and gathered.stdout.count("reused") > 10, gathered.stderr[-3000:]
+    hosts = shell(*call, "--from", "05", "--hosts", "here,there", "--shell", str(remote))
+    assert hosts.returncode == 0, hosts.stdout[-2000:] + hosts.stderr[-3000:]
+    for line in ("here: [5/7] 05_tapt: part 1/2", "there: [6/7] 06_final_train: part 2/2", "there: on there"):
+        assert line in hosts.stdout
+    for name in ("submit_QC.txt", "submit_QI.txt"):
+        assert (run.submission / name).read_bytes() == (smoke.run.submission / name).read_bytes()
+
+
 def test_a_second_call_reuses_everything_and_a_deleted_table_is_answered_alone(smoke: Smoke, shell: Shell) -> None:
     before = (smoke.run.submission / "submit.zip").read_bytes()
     (smoke.run.final / "QI" / "e5-small" / "fold0" / "test.parquet").unlink()

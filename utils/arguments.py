@@ -48,7 +48,13 @@ def _parser() -> argparse.ArgumentParser:
         "(e5-small.epochs=2), of its final training (final.e5-small.rows=0) or of the profile (laptop.validation_rows=800); "
         "repeatable; NAME and FIELD: utils/profiles, utils/core/recipe.py")  # fmt: skip
     add("--models", default="", metavar="DIR", help="a folder of local weights, searched first")
-    add("--hosts", default="", metavar="A,B", help="machines that train together, this one first")
+    add(
+        "--part",
+        default="",
+        metavar="K/N",
+        help="the K-th of N parts of each notebook's trainings; a call without it gathers",
+    )
+    add("--hosts", default="", metavar="A,B", help="machines that take the parts, this one first")
     add("--shell", default="ssh", metavar="CMD", help="remote shell for --hosts (default: ssh)")
     steps = parser.add_mutually_exclusive_group()
     steps.add_argument(
@@ -62,7 +68,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="the device that is planned for (4xa100-80gb; default: what is found here)",
     )
+    add(
+        "--rehearse",
+        default="",
+        metavar="PROFILE",
+        choices=("a100", "gpu24", "t4x2"),
+        help="the profile in small: a100, gpu24, t4x2",
+    )
     add("--setup", action="store_true", help="set the environment up and stop")
+    add("--doctor", action="store_true", help="print what of the environment works here, and stop")
     return parser
 
 
@@ -80,6 +94,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for name, folder in (("--data", options.data), ("--models", options.models)):
         if folder and not _is_folder(folder):
             parser.error(f"{name} {folder}: no such folder")
+    if options.rehearse:
+        options.profile = "rehearsal" if options.rehearse == "a100" else f"rehearsal-{options.rehearse}"
+    if problem := _part_problem(options):
+        parser.error(problem)
     numbers = [path.stem[:2] for path in notebooks()]
     for name in (options.first, options.only):
         if name and name.zfill(2) not in numbers:
@@ -90,6 +108,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     except ProfileError as error:
         parser.error(str(error))
     return options
+
+
+def _part_problem(options: argparse.Namespace) -> str:
+    """What is wrong with `--part`, and what to do, or the empty text."""
+    if not options.part:
+        return ""
+    if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", options.part):
+        return f"--part {options.part}: write K/N, as in 1/2"
+    number, _, count = options.part.partition("/")
+    if int(number) > int(count):
+        return f"--part {options.part}: there are {count} parts only"
+    if options.hosts:
+        return "--part and --hosts: --hosts starts the parts by itself; leave one of the two out"
+    return ""
 
 
 def _is_folder(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
@@ -287,3 +288,20 @@ def test_rows_over_the_cap_are_left_out_and_a_doubled_id_is_refused() -> None:
     assert folds.join_folds(table, assigned.head(100))["id"].tolist() == table["id"].head(100).tolist()
     with pytest.raises(pd.errors.MergeError):
         folds.join_folds(pd.concat([table, table.head(1)]), assigned)
+
+
+@given(seed=st.integers(0, 50), rows=st.integers(0, 30), chosen=st.sets(st.integers(0, 2), min_size=1))
+def test_withheld_queries_leave_like_ones_behind_and_are_in_no_validating_fold(
+    seed: int, rows: int, chosen: set[int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 12, 90)
+    query = [f"q{number}-{rng.integers(0, 3)}" for number in group]
+    table = pd.DataFrame({"id": range(90), "query": query, "query_group": [f"g{number}" for number in group]})
+    table = table.assign(language="en", label=rng.integers(0, 2, 90), fold=group % 4)
+    train, withheld = folds.withhold_related(table, sorted(chosen), rows, seed)
+    assert sorted([*train["id"], *withheld["id"]]) == list(range(90)) and len(withheld) <= rows
+    assert not set(withheld["query"]) & set(train["query"]) and not set(withheld["fold"]) & chosen
+    assert set(withheld["query_group"]) <= set(train["query_group"])
+    again = folds.withhold_related(table, sorted(chosen), rows, seed)[1]
+    assert again.equals(withheld)

@@ -155,6 +155,39 @@ def test_weights_reproduce_the_tests_language_shares() -> None:
     assert table["query_group"].tolist() == [f"g{number // 2}" for number in [0, 1, 2, 3, 4, 5, 3, 4, 5, 6]]
 
 
+def test_withheld_rows_stand_for_the_tests_rows_with_like_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "LEAST_RELATED", 2)
+    test = pd.DataFrame({"language": ["en"] * 6 + ["es"] * 2 + ["ja"] + ["pl"] * 5})
+    related = answers_of("en es", 20)
+    clusters = pd.concat([CLUSTERS, pd.Series(["h", "i"], index=[20, 21])])
+    table = tables.estimate(HONEST | {"related": related}, test, clusters, 0.25)
+    weights = table[table["kind"] == "seen"].groupby([table["id"] >= 20, "language"])["weight"].sum()
+    assert weights.to_dict() == pytest.approx({
+        (False, "en"): 4.5, (False, "es"): 1.5, (True, "en"): 1.5, (True, "es"): 0.5,
+        (False, "ja"): 1,  # none was withheld of it
+    })  # fmt: skip
+    assert table["weight"].sum() == pytest.approx(len(test))
+    monkeypatch.setattr(tables, "LEAST_RELATED", 3)  # too few to say anything
+    few = tables.estimate(HONEST | {"related": related}, test, clusters, 0.25)
+    assert few.equals(tables.estimate(HONEST, test, clusters))
+
+
+def test_related_rows_of_the_test_are_counted_in_training_languages(run: paths.Run) -> None:
+    columns = ["id", "language", "query", "query_en", "target"]
+    train = [[1, "en", "red shoe", "red shoe", "a"], [2, "es", "gorra", "cap", "b"], [3, "es", "taza", "", "c"]]
+    test = [
+        [7, "es", "zapato rojo", "red shoe", "x"], [8, "en", "cap", "cap", "y"], [9, "en", "mug", "mug", "z"],
+        [10, "es", "taza", "", "z"], [11, "de", "cap", "cap", "z"],
+    ]  # fmt: skip
+    for split, rows_of in (("train", train), ("test", test)):
+        write_table(pd.DataFrame(rows_of, columns=columns), run.clean_table(split, "QC"))
+    folds = {"id": [1, 2, 3], "fold": 0, "query_group": "g", "category_group": ""}
+    write_table(pd.DataFrame(folds), run.fold_table("QC"))
+    assert tables.share_related(run, "QC") == 0.75
+    write_table(pd.DataFrame(folds).head(1), run.fold_table("QC"))  # what is over the cap trains nothing
+    assert tables.share_related(run, "QC") == 0.0  # English is all that is left, and neither of its queries is there
+
+
 def test_a_test_without_unseen_languages_has_one_kind() -> None:
     table = tables.estimate(HONEST, pd.DataFrame({"language": ["en", "es", "es"]}), CLUSTERS)
     assert table["kind"].unique().tolist() == ["seen"] and len(table) == 6

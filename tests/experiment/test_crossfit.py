@@ -1,15 +1,20 @@
 """Jobs and their fingerprints: what is reused, answered again or trained again when something changes, and what is skipped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from utils.core.errors import PartDone
 from utils.core.recipe import Recipe, read_facts
 from utils.data.tables import read_table
 from utils.experiment import crossfit, fit
 from utils.experiment.crossfit import Plan, TaskData
 from utils.experiment.devices import CPU
+from utils.experiment.jobs import share_jobs
 from utils.experiment.runtime import Runtime
 
 WORDS = Recipe("overlap", "baseline", kind="overlap")
@@ -44,7 +49,9 @@ DATA = TaskData("QI", rows(24), {"test": TEST})
 
 def missing(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime, keep: bool = False) -> list[list[str]]:
     """The splits that each job of a recipe still has to answer."""
-    return [sorted(job.tables) for job in crossfit.plan_jobs([recipe], data, folder, runtime, keep)]
+    return [
+        sorted(job.tables) for job in crossfit.find_missing(crossfit.list_jobs([recipe], data, folder, runtime, keep))
+    ]
 
 
 def test_folds_leave_tables_joined_by_id_and_their_mean(tmp_path: Path) -> None:
@@ -149,6 +156,42 @@ def test_any_number_of_workers_leaves_the_same_tables(workers: int, tiny_gemma: 
     crossfit.fit_plans([Plan([TINY, WORDS], DATA, other)], Runtime(tiny_gemma, style="none"))
     for name, table in zip(("gemma", "overlap"), answers, strict=True):
         pd.testing.assert_frame_equal(table, read_table(other / name / "test.parquet"), check_exact=True)
+
+
+def test_parts_share_the_jobs_whoever_has_finished_what(tiny_gemma: Path, tmp_path: Path) -> None:
+    """Every job is of one part, the dear ones of different parts; then the gathering call finds all and ends as one call does."""
+    recipes = [TINY.with_(folds=(0, 1)), WORDS.with_(folds=(0, 1))]
+    runtime, whole = Runtime(tiny_gemma, style="none"), tmp_path / "whole"
+    crossfit.fit_plans([Plan(recipes, DATA, whole)], runtime)
+    shared = tmp_path / "shared"
+    for number in (1, 2):
+        part = replace(runtime, part=(number, 2))
+        jobs = crossfit.list_jobs(recipes, DATA, shared, part)
+        own = [job.title for job in share_jobs(jobs, part)]
+        assert len(own) == 2 and sum("gemma" in title for title in own) == 1
+        with pytest.raises(PartDone, match=f"part {number}/2 of the trainings is done"):
+            crossfit.fit_plans([Plan(recipes, DATA, shared)], part)
+        assert [job.title for job in share_jobs(crossfit.list_jobs(recipes, DATA, shared, part), part)] == own
+        assert not (shared / "gemma" / "oof.parquet").exists()
+    assert not crossfit.find_missing(crossfit.list_jobs(recipes, DATA, shared, runtime))
+    crossfit.fit_plans([Plan(recipes, DATA, shared)], runtime)
+    for name in ("gemma", "overlap"):
+        tables = [read_table(folder / name / "oof.parquet") for folder in (whole, shared)]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+@given(costs=st.lists(st.integers(1, 50), max_size=12), count=st.integers(1, 4))
+def test_every_job_is_of_one_part_and_no_part_has_more_than_a_job_too_many(costs: list[int], count: int) -> None:
+    jobs = [
+        fit.Job(
+            WORDS, "QI", number, pd.DataFrame(), None, {"oof": pd.DataFrame(index=range(cost))}, Path(), f"{number}", ""
+        )
+        for number, cost in enumerate(costs)
+    ]
+    shares = [share_jobs(jobs, Runtime(part=(number + 1, count))) for number in range(count)]
+    assert sorted(job.title for share in shares for job in share) == sorted(job.title for job in jobs)
+    loads = [sum(len(job.tables["oof"]) for job in share) for share in shares]
+    assert max(loads) - min(loads) <= max(costs, default=0)
 
 
 def test_side_comparisons_are_skipped_with_a_notice(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

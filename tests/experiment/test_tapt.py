@@ -109,7 +109,7 @@ def test_stage_one_trains_on_no_validation_query() -> None:
 
 # -- the comparison --------------------------------------------------------------------------------------------------
 
-PROOF = {"max_logit_difference": 0.0, "base_logit_difference": 0.5}
+PROOF = {"max_logit_difference": 0.0, "base_logit_difference": 0.5, "logit_limit": 1e-4}
 QUERIES = 40  # of two rows each
 
 
@@ -201,13 +201,17 @@ BOTH = pd.concat([comparison("QC", 2), comparison("QI", 1)], ignore_index=True)
 
 def test_a_good_proof_is_returned_once_a_fold() -> None:
     proof = tapt.prove_continuation(BOTH)
-    assert proof.to_numpy().tolist() == [["QC", 0, 0.0, 0.5], ["QC", 1, 0.0, 0.5], ["QI", 0, 0.0, 0.5]]
+    assert proof.to_numpy().tolist() == [
+        ["QC", 0, 0.0, 0.5, 1e-4],
+        ["QC", 1, 0.0, 0.5, 1e-4],
+        ["QI", 0, 0.0, 0.5, 1e-4],
+    ]
 
 
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("max_logit_difference", 2e-5),  # stage 2 did not begin where stage 1 ended
+        ("max_logit_difference", 2e-4),  # stage 2 did not begin where stage 1 ended
         ("base_logit_difference", 1e-3),  # stage 1 changed nothing
         ("max_logit_difference", float("nan")),
         ("base_logit_difference", None),

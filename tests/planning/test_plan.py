@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, Shell
+from conftest import ROOT
 
-from utils import pipeline, profiles
+from utils import pipeline, preparation, profiles
 from utils.core import paths
 from utils.core.errors import DeviceError
 from utils.core.paths import Run
@@ -23,16 +24,15 @@ from utils.data import folds
 from utils.data.raw import read_folder
 from utils.experiment.devices import list_devices
 from utils.models import build, shapes, tiny, weights
-from utils.planning import devices, plan, printout, sampling, schedule
+from utils.planning import devices, engines, plan, printout, sampling, schedule
 from utils.planning.cost import pack_cost
 from utils.profiles.a100 import A100, NETWORKS
 from utils.profiles.base import Final, Profile
 from utils.profiles.laptop import LAPTOP
-from utils.profiles.rehearsal import REHEARSAL
-from utils.training import packing, tokens
+from utils.training import accelerator, packing, tokens
 
 CANDIDATES = {recipe.name: recipe for recipe in A100.candidates}
-NF4 = "--set gemma-3-12b.quantisation=nf4 --set gemma-3-12b.zero_stage=2"  # advice that can be pasted
+NF4 = "--set gemma-3-12b.checkpointing=True --set gemma-3-12b.quantisation=nf4"  # advice that can be pasted
 LONG = pytest.mark.long
 BOTH = replace(
     LAPTOP,
@@ -65,7 +65,7 @@ def test_planned_memory_is_near_the_measured(name: str, tokens: int) -> None:
 
 
 def test_more_of_anything_costs_more() -> None:
-    recipe, config = CANDIDATES["qwen3-8b"], shapes.config("qwen3-8b")
+    recipe, config = CANDIDATES["qwen3-8b"].with_(checkpointing=True), shapes.config("qwen3-8b")
     base = pack_cost(recipe, config, 2048, 60, train=True)
     assert 7.5e9 < base.parameters < 8.2e9
     assert 5.5 < base.flops / 2048 / 7.0e9 < 7  # LoRA with checkpointing: three passes of two operations a weight
@@ -80,8 +80,8 @@ def test_a_misfit_names_the_settings_to_change(small: Path) -> None:
     texts = sampling.gather_texts(read_folder(small))
     device = devices.Device("t4-16gb", 16e9, 65e12)
     large = next(recipe for recipe in A100.recipes("QC") if recipe.name == "gemma-3-12b")
-    planner = plan._Planner(A100, texts, device, "")
-    assert f": {NF4} --set gemma-3-12b.pack_tokens=2048 (then " in planner.misfit(large, 4096, 60)
+    planner = plan.Planner(A100, texts, device, "")
+    assert f": {NF4} " in planner.misfit(large, 4096, 60)
     assert planner.misfit(large.with_(quantisation="nf4"), 512, 60) == ""
 
 
@@ -113,7 +113,9 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
 
 def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
     device, why = devices.open_device("4xa100-80gb")
-    steps = plan.make_plan(A100, sampling.gather_texts(read_folder(small)), device, "")
+    texts = sampling.gather_texts(read_folder(small))
+    chosen = engines.write_engines(engines.choose_engines(A100, texts, device, ""))
+    steps = plan.make_plan(profiles.load("a100", "", chosen), texts, device, "")
     text = printout.write_plan(steps, device, why, 1e9)
     assert {step.name for step in steps} >= {recipe.name for recipe in NETWORKS}
     assert "gemma-3-12b-as-reported, final" in text and "total:" in text and "fits:    everything" in text
@@ -131,8 +133,8 @@ def languages_held_out(folder: Path) -> list[str]:
     return [folds.languages_of(train)[place] for place in folds.held_out_folds(train, BOTH.held_out)]
 
 
-def open_planner(profile: Profile, folder: Path, device: devices.Device = CORES) -> plan._Planner:
-    return plan._Planner(profile, sampling.gather_texts(read_folder(folder)), device, "")
+def open_planner(profile: Profile, folder: Path, device: devices.Device = CORES) -> plan.Planner:
+    return plan.Planner(profile, sampling.gather_texts(read_folder(folder)), device, "")
 
 
 def test_every_finalist_is_planned_and_the_first_without_languages(small: Path) -> None:
@@ -160,7 +162,7 @@ def test_the_plan_prints_the_time_of_jobs_side_by_side_and_their_sum(small: Path
     assert work < 1  # so both have two decimals
     text = printout.write_plan(steps, CORES, "as told", 1e12)
     assert f"total:   {elapsed:.2f} hours on 2 x cpu, {work:.2f} hours of work one after the other" in text
-    assert "2 trainings side by side, each on a core" in text
+    assert "2 trainings side by side, each on a device" in text
     line = next(line for line in text.splitlines() if "held-out" in line)
     assert "~" in line and "rows: an estimate" in text  # English is not there yet
     alone = plan.make_plan(replace(BOTH, workers=1), texts, CORES, "")
@@ -191,17 +193,18 @@ def test_a_network_on_fewer_rows_than_others_is_no_finalist(small: Path) -> None
 def test_a_job_has_a_core_or_its_part_of_one(small: Path) -> None:
     recipe = CANDIDATES["xlm-roberta-large"].with_(zero_stage=0)
     core = CORES.peak * CORES.utilisation
-    alone, shared = open_planner(LAPTOP, small), open_planner(REHEARSAL, small)
+    alone, shared = open_planner(LAPTOP, small), open_planner(profiles.load("rehearsal"), small)
     assert (alone.workers(recipe), alone.speed(recipe), alone.memory(recipe)) == (2, core, 8e9)
     one = open_planner(replace(LAPTOP, workers=1), small)
     assert (one.workers(recipe), one.speed(recipe), one.memory(recipe)) == (1, core, 16e9)
     many = open_planner(replace(LAPTOP, workers=8), small)
     assert (many.workers(recipe), many.speed(recipe), many.memory(recipe)) == (8, core / 4, 2e9)
-    assert REHEARSAL.ranks == 2 and (shared.workers(recipe), shared.speed(recipe)) == (1, 2 * core)
     sharded = recipe.with_(zero_stage=2)  # DeepSpeed has the machine for itself
     assert (alone.workers(sharded), alone.speed(sharded)) == (1, core)
+    assert (shared.workers(sharded), shared.speed(sharded)) == (1, 2 * core)
     gpus = open_planner(A100, small, replace(devices.GPUS["h200"], count=4))
-    assert (gpus.workers(recipe), gpus.speed(recipe), gpus.memory(recipe)) == (1, 4 * 989e12 * 0.4, 141e9)
+    assert (gpus.workers(recipe), gpus.speed(recipe), gpus.memory(recipe)) == (4, 989e12 * 0.4, 141e9)
+    assert (gpus.workers(sharded), gpus.speed(sharded), gpus.memory(sharded)) == (1, 4 * 989e12 * 0.4, 141e9)
 
 
 def test_cores_without_the_memory_are_told_to_work_on_fewer_jobs(small: Path) -> None:
@@ -235,25 +238,49 @@ def arguments(small: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> li
     return [*chosen, "--data", str(small), "--models", str(models)]
 
 
-def test_a_gpu_too_small_is_refused_before_anything_runs(arguments: list[str], shell: Shell) -> None:
-    process = shell("python", "-m", "utils.pipeline", *arguments, "--gpu", "t4-16gb")
-    assert process.returncode == 2 and "01_eda" not in process.stdout
-    assert "does not fit:" in process.stdout and NF4 in process.stdout
+def test_a_gpu_too_small_is_refused_before_anything_runs(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(preparation, "check_accelerator", lambda profile: None)
+    assert pipeline.main([*arguments, "--gpu", "t4-16gb"]) == pipeline.REFUSED
+    told = capsys.readouterr()
+    assert "does not fit:" in told.out and NF4 in told.out and "01_eda" not in told.out
+    assert "the plan does not fit this machine" in told.err
     assert not Run("test-refused").root.exists()
+
+
+def test_a_machine_without_a_gpu_is_refused_before_the_data_is_read(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(preparation, "read_folder", lambda folder: pytest.fail("the data was read"))
+    for driver, cuda, reason in (
+        ("", "13.0", "no NVIDIA driver answers"),
+        ("535.104", "13.0", "driver 535.104 is older than torch .* for CUDA 13.0 needs .580.; update the driver"),
+        ("535.104", "12.6", "find no GPU; look at CUDA_VISIBLE_DEVICES"),
+        ("590.1", None, "is a build for CPUs"),
+    ):
+        monkeypatch.setattr(accelerator, "read_driver", lambda driver=driver: driver)
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        assert pipeline.main(arguments) == pipeline.REFUSED
+        assert re.search(f"profile a100 needs a GPU: .*{reason}", capsys.readouterr().err)
 
 
 def test_a_full_disk_is_refused_before_anything_runs(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
+    monkeypatch.setattr(preparation, "check_accelerator", lambda profile: None)
+    monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
     assert pipeline.main([*arguments, "--gpu", "4xa100-80gb"]) == pipeline.REFUSED
     text = capsys.readouterr().out
     assert "1.0 GB free; make room" in text and "01_eda" not in text and not Run("test-refused").root.exists()
 
 
-def test_networks_that_cannot_be_had_are_refused_with_the_command_that_gets_them(small: Path, shell: Shell) -> None:
-    process = shell(
-        "python", "-m", "utils.pipeline", "--profile", "a100", "--candidates", "gemma-3-12b", "--data", small
-    )
-    assert process.returncode == 2 and "run: hf auth login && hf download google/gemma-3-12b-pt" in process.stderr
-    assert "01_eda" not in process.stdout
+def test_networks_that_cannot_be_had_are_refused_with_the_command_that_gets_them(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(preparation, "check_accelerator", lambda profile: None)
+    command = ["--profile", "a100", "--candidates", "gemma-3-12b", "--data", str(small)]
+    assert pipeline.main(command) == pipeline.REFUSED
+    told = capsys.readouterr()
+    assert "run: hf auth login && hf download google/gemma-3-12b-pt" in told.err and "01_eda" not in told.out

@@ -39,7 +39,7 @@ def network() -> nn.Module:
 
 def batches() -> list[list[Batch]]:
     """Packs of each step with labels and weights, the weights of a step summing to one."""
-    encoded = Encoded([(row,) for row in ROWS], torch.tensor([row[0] for row in ROWS]).numpy(), causal=True)
+    encoded = Encoded([(row,) for row in ROWS], torch.tensor([row[0] for row in ROWS]).numpy(), packed=True)
     steps = []
     for step in training_steps(encoded, RECIPE):
         size = sum(map(len, step))

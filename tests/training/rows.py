@@ -8,7 +8,7 @@ from utils.training.tokens import Encoded, Ids
 
 def encoded(rows: list[Ids], sequence: int = 0) -> Encoded:
     group = np.array([row[0] for row in rows], dtype=np.int64)
-    return Encoded([(row,) for row in rows], group, causal=True, sequence_tokens=sequence)
+    return Encoded([(row,) for row in rows], group, packed=True, sequence_tokens=sequence)
 
 
 tokens_of_a_row = st.lists(st.integers(1, 4), min_size=1, max_size=14).map(tuple)

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModel, BertConfig, Gemma3ForCausalLM, G
 
 from utils.core.recipe import Recipe, fingerprint, load, save
 from utils.models import attention, build, trained
-from utils.training import loop, tokens
+from utils.training import engines, loop, tokens
 from utils.training.forward import logits
-from utils.training.predict import predict
+from utils.training.predict import predict, predict_log_odds
 
 ROWS = pd.DataFrame(
     {
@@ -38,6 +38,7 @@ KINDS = {
     "bi-encoder": ENCODER.with_(architecture="bi-encoder"),
     "cross-encoder": ENCODER,
     "bi-encoder-lora": ENCODER.with_(architecture="bi-encoder", tuning="lora", lora_rank=4, lora_dropout=0.1),
+    "encoder-float16": ENCODER.with_(precision="float16"),
     "decoder-lora": ENCODER.with_(
         model="gemma-3-270m", pooling="last", tuning="lora", lora_rank=4, lora_dropout=0.1, sequence_tokens=64
     ),
@@ -141,7 +142,7 @@ def test_neither_packs_nor_neighbours_change_a_score(case: Case) -> None:
     model = case.network()
     rows = case.rows
     alone = [
-        predict(model.eval(), tokens.Encoded([row], np.zeros(1, dtype=np.int64), rows.causal), 64, case.tokenizer.pad_token_id, "", "none")
+        predict(model.eval(), tokens.Encoded([row], np.zeros(1, dtype=np.int64), rows.packed), 64, case.tokenizer.pad_token_id, "", "none")
         for row in rows.rows
     ]  # fmt: skip
     assert np.abs(case.score(model, tokens=4096) - np.concatenate(alone)).max() < 1e-5
@@ -225,3 +226,58 @@ def test_recipes_come_back_and_fingerprints_tell_them_apart(tmp_path: Path) -> N
     assert load(tmp_path / "recipe.json") == ENCODER
     assert fingerprint(ENCODER, "a") == fingerprint(ENCODER.with_(name="other"), "a")
     assert len({fingerprint(ENCODER, "a"), fingerprint(ENCODER, "b"), fingerprint(ENCODER.with_(epochs=2.0), "a")}) == 3
+
+
+def test_float16_leaves_out_a_step_that_overflows_and_scales_on(bases: dict[str, Path], tmp_path: Path) -> None:
+    """The scale is far too large at first: nothing is trained until it has fallen, and a resumed run knows how far it had."""
+    case = Case("encoder-float16", bases)
+    case.recipe = case.recipe.with_(epochs=4.0)
+    model = case.network()
+    before = state(model)
+    case.fit(model, tmp_path, stop_at=1)
+    checkpoint = loop._open_checkpoint(tmp_path / loop.CHECKPOINT, "tag")[2]
+    scale, _, steps = checkpoint[engines.SCALER].tolist()
+    overflowed = all(torch.equal(value, before[name]) for name, value in state(model).items())
+    assert overflowed == (steps == 0) and scale == 65536.0 / (2 if overflowed else 1)
+    resumed, whole = case.network(), case.network()
+    case.fit(resumed, tmp_path)
+    case.fit(whole, tmp_path / "whole")
+    assert all(torch.equal(value, state(resumed)[name]) for name, value in state(whole).items())
+
+
+def test_an_overflow_scales_down_and_changes_nothing(bases: dict[str, Path]) -> None:
+    case = Case("encoder-float16", bases)
+    model = case.network()
+    engine, before = engines.start(model.train(), case.recipe), state(model)
+    for parameter in trained.trained_parameters(model).values():
+        parameter.grad = torch.full_like(parameter, float("inf"))
+    engine.scaler.scale(torch.zeros(()))  # as the first backward pass does
+    engine.step()
+    assert all(torch.equal(value, before[name]) for name, value in state(model).items())
+    assert engine.scaler.get_scale() == 32768.0
+    checkpoint = engine.state()
+    assert checkpoint[engines.SCALER].tolist() == [32768.0, 0.0, 0.0]
+    other = engines.start(case.network().train(), case.recipe)
+    other.restore(checkpoint, 1)
+    assert other.scaler.get_scale() == 32768.0
+
+
+def test_logits_beyond_all_numbers_are_refused(case: Case) -> None:
+    model = case.network()
+    with torch.no_grad():
+        next(value for name, value in model.named_parameters() if value.requires_grad and "score" in name).fill_(
+            float("nan")
+        )
+    with pytest.raises(ValueError, match="40 of 40 logits are no numbers; set precision to bfloat16 or float32"):
+        case.score(model)
+
+
+def test_a_sure_answer_has_finite_log_odds(case: Case) -> None:
+    """A softmax of exactly 1 would have none."""
+    model = case.network()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "score" in name and "lora" not in name:
+                value.mul_(1e4) if "bias" not in name else value.copy_(torch.tensor([-300.0, 300.0]))
+    odds = predict_log_odds(model.eval(), case.rows, 4096, case.tokenizer.pad_token_id, "", "none")
+    assert np.isfinite(odds).all()

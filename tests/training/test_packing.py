@@ -90,7 +90,7 @@ def test_rows_that_begin_alike_stand_together_in_runs() -> None:
 @given(rows_of_a_pack, st.integers(1, 8), st.integers(1, 4), st.floats(0.2, 3.0))
 def test_every_row_is_trained_once_an_epoch(rows: list[Ids], size: int, cap: int, epochs: float) -> None:
     recipe = Recipe("tiny", "gemma", batch_rows=size, share_rows=cap, pack_tokens=20, epochs=epochs)
-    for kind in (encoded(rows), Encoded([(row,) for row in rows], np.arange(len(rows)), causal=False)):
+    for kind in (encoded(rows), Encoded([(row,) for row in rows], np.arange(len(rows)), packed=False)):
         steps = training_steps(kind, recipe)
         flat = np.concatenate([part for step in steps for part in step]) if steps else np.array([], dtype=np.int64)
         counts = np.bincount(flat, minlength=len(rows))

@@ -269,7 +269,7 @@ def test_rows_that_fit_are_framed_whole(case: tuple) -> None:
         else:
             expected.append((start + first + end * (2 if is_encoder else 1) + second + end,))
     encoded = tokens.encode(table, "QC", tokenizer, recipe, is_encoder)
-    assert encoded.rows == expected and encoded.causal is not is_encoder
+    assert encoded.rows == expected and encoded.packed is not is_encoder
     assert (encoded.truncated, encoded.queries_truncated, encoded.english_truncated) == (0, 0, 0)
     assert encoded.group.tolist() == ([0, 1, 2, 3] if recipe.query_first else [0, 0, 1, 2])
 

@@ -20,6 +20,8 @@ from transformers import (
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
+    Gemma4UnifiedTextConfig,
+    Ministral3Config,
     Qwen2Config,
     Qwen3Config,
     SiglipVisionConfig,
@@ -54,6 +56,9 @@ QWEN2_SLIDING = Qwen2Config(
 )
 MULTIMODAL = Gemma3Config(text_config=GEMMA3.to_dict(), vision_config=VISION.to_dict(), pad_token_id=0)
 GEMMA2 = Gemma2Config(**TINY, **HEADS, **SLIDING, query_pre_attn_scalar=16, attn_logit_softcapping=2.0)
+GEMMA4 = Gemma4UnifiedTextConfig(
+    **TINY, **HEADS, **SLIDING, global_head_dim=32, num_global_key_value_heads=1, attention_k_eq_v=True
+)
 FAMILIES = {
     "gemma-3-text": (GEMMA3, "sdpa"),
     "gemma-3-multimodal": (MULTIMODAL, "sdpa"),
@@ -61,6 +66,9 @@ FAMILIES = {
     "qwen-2": (Qwen2Config(**TINY, num_key_value_heads=1), "sdpa"),
     "qwen-2-sliding": (QWEN2_SLIDING, "sdpa"),
     "qwen-3": (Qwen3Config(**TINY, **HEADS), "sdpa"),
+    "gemma-4": (GEMMA4, "sdpa"),
+    "ministral-3": (Ministral3Config(**TINY, **HEADS), "sdpa"),
+    "ministral-3-sliding": (Ministral3Config(**TINY, **HEADS, sliding_window=WINDOW), "sdpa"),
 }
 
 
@@ -185,7 +193,8 @@ def test_planted_errors_are_caught(model: nn.Module, monkeypatch: pytest.MonkeyP
         "plain causal": lambda end, depth, window=None: true_masks(torch.full_like(end, end.shape[1]), depth, window),
         "subtree too long": lambda end, depth, window=None: true_masks(end + 1, depth, window),
     }
-    if "sliding_attention" in text.layer_types:
+    kinds = getattr(text, "layer_types", None)
+    if "sliding_attention" in kinds if kinds else text.sliding_window:
         plants["no window"] = lambda end, depth, window=None: true_masks(end, depth)
         plants["window over positions"] = lambda end, depth, window=None: true_masks(
             end, torch.arange(end.shape[1])[None], window

@@ -1,5 +1,7 @@
 """Errors whose cause lies outside the code; each message says what is wrong and what to do."""
 
+MAX_PROBLEMS = 20  # listed per file; further ones are only counted
+
 
 class InputError(Exception):
     """Arguments, data or settings that the user can correct; a command ends with exit code 2."""
@@ -27,3 +29,20 @@ class DeviceError(InputError):
 
 class LaunchError(RuntimeError):
     """Failed processes; the message names the first rank that failed and its error."""
+
+
+class PartDone(Exception):
+    """No error: a part of a notebook's trainings is done, and what follows needs all of them."""
+
+    def __init__(self, part: tuple[int, int]) -> None:
+        super().__init__(
+            f"part {part[0]}/{part[1]} of the trainings is done; a call without --part gathers all of them"
+        )
+
+
+def raise_problems(problems: list[str]) -> None:
+    """Raises DataError with the first problems in words and the number of the rest, if there are any."""
+    if problems:
+        rest = len(problems) - MAX_PROBLEMS
+        more = [f"... and {rest} more of this file"] if rest > 0 else []
+        raise DataError("\n".join(problems[:MAX_PROBLEMS] + more))

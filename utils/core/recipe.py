@@ -12,8 +12,8 @@ from utils.core.files import write_text
 Scheme = Literal["query", "report", "strict", "leave-language"]
 # Fields that change no result: names, which rows there are (the rows themselves are hashed), and how the work is laid out.
 UNHASHED = (
-    "name", "variant_of", "scheme", "folds", "rows", "answer_rows", "auxiliary_rows", "pack_tokens", "sequence_tokens", "score_tokens",
-    "attention", "checkpointing", "zero_stage", "offload",
+    "name", "variant_of", "scheme", "folds", "rows", "answer_rows", "auxiliary_rows", "packing", "pack_tokens", "sequence_tokens",
+    "score_tokens", "attention", "checkpointing", "zero_stage", "offload",
 )  # fmt: skip
 
 
@@ -54,11 +54,12 @@ class Recipe:
     epochs: float = 1.0
     batch_rows: int = 32  # rows of one optimizer step, over all processes
     share_rows: int = 1  # maximum number of rows with a common start drawn together; 1 = each row alone
+    packing: Literal["tries", "rows"] = "tries"  # of decoders: each distinct prefix once, or rows padded to a length
     pack_tokens: int = 2048  # tokens of one forward pass: of a trie, or padded
     sequence_tokens: int = 0  # maximum tokens of a sequence of a decoder's pack, one trie each; 0 = one trie
     score_tokens: int = 4096  # `pack_tokens` for scoring; halved when memory runs out
     attention: Literal["sdpa", "eager", "flex_attention"] = "sdpa"  # of decoders
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # float16: for GPUs without bfloat16
     quantisation: Literal["none", "nf4", "int8"] = "none"  # int8: for scoring only
     checkpointing: bool = False
     zero_stage: Literal[0, 2, 3] = 0  # DeepSpeed ZeRO stage; 0 = no DeepSpeed

@@ -19,10 +19,11 @@ class Settings:
     profile: str
     data: str
     models: str = ""
-    hosts: str = ""  # machines that train together, separated by commas, this one first
+    hosts: str = ""  # machines that work on the run together, separated by commas, this one first
     shell: str = "ssh"  # the command that starts a process on another machine
     data_hash: str = ""  # of the data folder's files when the run was started
     overrides: str = ""  # changes to the profile: "NAME.FIELD=VALUE NAME.FIELD=VALUE", as in `--set`
+    engines: str = ""  # what the plan chose for this machine's devices, in the same form
 
 
 def hash_data(folder: Path) -> str:

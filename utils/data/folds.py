@@ -1,5 +1,7 @@
 """Training rows and validation rows of every fold, under one of four schemes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
@@ -134,6 +136,22 @@ def split(
     if scheme in ("strict", "leave-language"):
         train = train[~train["query_group"].isin(chosen["query_group"])]
     return train, chosen
+
+
+def withhold_related(
+    table: pd.DataFrame, folds: Sequence[int], rows: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of `table` (of `join_folds`) without some of its queries, and the rows of these: at most `rows` in all.
+
+    Each withheld query leaves another one of its group behind, and none lies in one of these `folds`, which validate. So
+    it is new to a network that trains on the rest, and yet has a like one there, as some of the test's have.
+    """
+    others = table[~table["fold"].isin(folds)]
+    shuffled = others.drop_duplicates("query").sample(frac=1.0, random_state=seed)
+    queries = shuffled.groupby("query_group", sort=False)["query"].agg(["size", "first"])
+    chosen = queries.loc[queries["size"] > 1, "first"]
+    withheld = sample_queries(others[others["query"].isin(chosen)], rows, seed) if rows else others.head(0)
+    return table[~table["query"].isin(withheld["query"])], withheld
 
 
 def without_queries(table: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFrame:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from utils.core.errors import raise_problems
 from utils.core.schema import TARGET_KEY
-from utils.data.rows import parse_line, raise_problems, row_problem, split_lines
+from utils.data.rows import parse_line, row_problem, split_lines
 from utils.data.text import normalise_query
 
 

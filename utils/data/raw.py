@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils.core.errors import DataError
+from utils.core.errors import DataError, raise_problems
 from utils.core.paths import raw_file, solution_file
 from utils.core.schema import SPLITS, TARGET_KEY, TASKS
-from utils.data.rows import LABELS, parse_line, raise_problems, row_problem, split_lines
+from utils.data.rows import LABELS, parse_line, row_problem, split_lines
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,9 @@ import math
 from collections import Counter
 from typing import Any
 
-from utils.core.errors import DataError
 from utils.core.schema import LANGUAGES, TARGET_KEY
 
-MAX_PROBLEMS = 20  # listed per file; further ones are only counted
 LABELS = {0: 0, 1: 1, "0": 0, "1": 1}
-
-
-def raise_problems(problems: list[str]) -> None:
-    """Raises DataError with the first problems in words and the number of the rest, if there are any."""
-    if problems:
-        rest = len(problems) - MAX_PROBLEMS
-        more = [f"... and {rest} more of this file"] if rest > 0 else []
-        raise DataError("\n".join(problems[:MAX_PROBLEMS] + more))
 
 
 def split_lines(content: bytes, name: str, problems: list[str], counts: Counter[str]) -> list[tuple[int, str]]:

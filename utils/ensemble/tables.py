@@ -1,5 +1,6 @@
 """The tables of all members and candidates in, one answer for each row and the scores of all of them out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,10 @@ Tables = dict[str, pd.DataFrame]  # split -> table
 Members = dict[str, Tables]  # recipe -> its tables
 BASELINE_NAMES = ("tfidf", "overlap", "wordpairs", "zeroshot")
 ENSEMBLE = "ensemble"  # its name among the recipes
-SPLITS = ("oof", "held-out", "dev", "test")  # held-out: languages that a network of the member never saw
+# held-out: languages that a network of the member never saw; related: queries with like ones in its training
+SPLITS = ("oof", "related", "held-out", "dev", "test")
+RELATED = "related"
+LEAST_RELATED = 50  # rows; fewer say nothing
 
 
 def load_members(run: Run, task: str) -> Members:
@@ -31,7 +35,7 @@ def load_members(run: Run, task: str) -> Members:
     members = {}
     for recipe in load_all(run.tapt / "final" / task):
         folder = run.final / task / recipe.name
-        files = {split: folder / f"{split}.parquet" for split in ("oof", "dev", "test")}
+        files = {split: folder / f"{split}.parquet" for split in ("oof", "related", "dev", "test")}
         files["held-out"] = run.held_out(task, recipe.name) / "oof.parquet"
         found = {split: read_table(path, SCORE_COLUMNS) for split, path in files.items() if path.exists()}
         if found:  # a baseline that could not be fitted has none
@@ -66,10 +70,22 @@ def match_scales(members: Members, languages: tuple[str, ...]) -> dict[str, Scal
     return scales
 
 
-def answer(members: Members, ensemble: Ensemble) -> Tables:
-    """Split -> the ensemble's table with `probability`, `threshold` and `prediction`, for dev and test where members answer them."""
-    splits = [split for split in ("dev", "test") if of_split(members, split)]
-    return {split: decide.answer(of_split(members, split), ensemble) for split in splits}
+def answer(members: Members, ensemble: Ensemble, splits: Sequence[str] = ("dev", "test")) -> Tables:
+    """Split -> the ensemble's table with `probability`, `threshold` and `prediction`, of those splits that members answer."""
+    there = [split for split in splits if of_split(members, split)]
+    return {split: decide.answer(of_split(members, split), ensemble) for split in there}
+
+
+def share_related(run: Run, task: str) -> float:
+    """Share of the test rows in training languages whose query has a like one in training (`groups.query_groups`)."""
+    folds = read_table(run.fold_table(task), FOLD_COLUMNS)
+    train, test = (read_table(run.clean_table(split, task)) for split in ("train", "test"))
+    train = train[train["id"].isin(folds["id"])]
+    columns = ["query", "query_en", "target"]
+    group = query_groups(pd.concat([train[columns], test[columns]], ignore_index=True)).to_numpy()
+    related = pd.Series(group[len(train) :]).isin(set(group[: len(train)])).to_numpy()
+    seen = test["language"].isin(train["language"].unique()).to_numpy()
+    return float(related[seen].mean()) if seen.any() else 0.0
 
 
 def with_texts(run: Run, task: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -123,18 +139,25 @@ def load_recipes(run: Run, tasks: list[str]) -> dict[str, Any]:
     return recipes
 
 
-def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
-    """Out-of-fold rows weighted as the test file's languages are: seen ones by `query`, all others by `leave-language`
-    validation.
+def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series, related_share: float = 0.0) -> pd.DataFrame:
+    """Out-of-fold rows weighted as the test file's rows are: languages of the training data by `query`, all others by
+    `leave-language` validation.
 
-    `honest` is of `crossfitting.fit_ensemble`. A language of the training data weighs what its test rows do; each
-    held-out language weighs an equal part of the unseen ones' test rows. Returns both kinds of rows with `weight`,
-    `kind` and `query_group`; a test file without unseen languages, or a run without held-out ones, has one kind.
+    `honest` is of `crossfitting.fit_ensemble`, with a table `related` where rows were withheld: they stand for the share
+    of the test's rows whose query has a like one in training, which `query` validation has none of. A language of the
+    training data weighs what its test rows do; each held-out language weighs an equal part of the unseen ones' test rows.
+    Returns the rows with `weight`, `kind` and `query_group`; a test file without unseen languages, or a run without
+    held-out ones, has one kind.
     """
     counts = test["language"].value_counts()
     seen = honest[SEEN]
     unseen_rows = int(counts[~counts.index.isin(seen["language"].unique())].sum())
     parts = [seen.assign(kind=SEEN, weight=_weights(seen["language"], counts))]
+    if RELATED in honest and len(honest[RELATED]) >= LEAST_RELATED:
+        related = honest[RELATED]
+        shares = (counts * related_share).where(counts.index.isin(related["language"].unique()), 0.0)
+        parts[0]["weight"] = _weights(seen["language"], counts - shares)
+        parts.append(related.assign(kind=SEEN, weight=_weights(related["language"], shares)))
     if UNSEEN in honest and unseen_rows:
         held_out = honest[UNSEEN]
         languages = held_out["language"].unique()
@@ -209,7 +232,9 @@ def score_everything(
     """
     train = read_table(run.clean_table("train", task)).merge(read_table(run.fold_table(task)), on="id")
     scorer, languages = _Scorer(task, clusters, solution, seed), set(train["language"])
-    answered = {"oof": honest[SEEN], "estimate": estimate(honest, answers["test"], clusters["train"]), **answers}
+    share = share_related(run, task) if RELATED in honest else 0.0
+    expected = estimate(honest, answers["test"], clusters["train"], share)
+    answered = {"oof": honest[SEEN], "estimate": expected, **answers}
     parts = [scorer.score(ENSEMBLE, split, table, languages) for split, table in answered.items()]
     board = pd.read_csv(run.bakeoff / "leaderboard.csv")
     for name in board.loc[board["task"] == task, "recipe"]:

@@ -1,6 +1,7 @@
 """A run's page: the score table, the figures, and each executed notebook as a page with its code folded away."""
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -87,10 +88,10 @@ def _scores(run: Run) -> str:
     return body
 
 
-def write_report(run: Run, notebooks: list[Path]) -> None:
+def write_report(run: Run, notebooks: list[Path], findings: Sequence[str] = ()) -> None:
     """Write `report.html`, an HTML page beside each executed notebook, and the index of all runs.
 
-    Raises SettingsError for a run that does not exist yet.
+    The report of a run that failed opens with `findings` on its environment. Raises SettingsError for a run that does not exist yet.
     """
     settings = load(run)
     links = [f'<a href="../{index_page().name}">all runs</a>']
@@ -103,6 +104,9 @@ def write_report(run: Run, notebooks: list[Path]) -> None:
     kind = ", the embedded synthetic sample" if data.parent == SAMPLE.parent else ""
     changes = f", {without_folders(settings.overrides)}" if settings.overrides else ""
     described = html.escape(f"profile {settings.profile}{changes}; data {data.name}{kind}")
-    body = f'<h1>{html.escape(run.name)}</h1><p class="note">{described}</p><nav>{"".join(links)}</nav>{_scores(run)}'
+    body = f'<h1>{html.escape(run.name)}</h1><p class="note">{described}</p><nav>{"".join(links)}</nav>'
+    if findings:
+        body += f"<h2>The run failed. What works on this machine</h2><pre>{html.escape(chr(10).join(findings))}</pre>"
+    body += _scores(run)
     write_text(run.report, page.document(f"Report · {run.name}", body))
     write_index()

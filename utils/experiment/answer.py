@@ -40,7 +40,7 @@ ROWS, ANSWERS = "rows.parquet", "answers.parquet"  # of a job: what its processe
 def translate(table: pd.DataFrame, run: paths.Run, task: str) -> pd.DataFrame:
     """The table with `query_en`, by the run's translators as in notebook 02; they are opened only for what the cache lacks."""
     chosen = settings.load(run)
-    profile = profiles.load(chosen.profile, chosen.overrides)
+    profile = profiles.open_profile(chosen)
     name = decide.load_ensemble(run.ensemble_file, task)[1]
     english, _ = cache.translate_rows(
         table,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from utils.core.errors import PartDone
 from utils.core.files import write_json
 from utils.core.paths import Run
 from utils.core.recipe import Recipe, fingerprint, read_facts, read_fold_facts, save
@@ -18,12 +19,13 @@ from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, 
 from utils.data.text import TEXT_VERSION
 from utils.experiment import baselines
 from utils.experiment.fit import DONE, ENGINE, TRAINING_VERSION, Job, Tables
-from utils.experiment.jobs import run_jobs
+from utils.experiment.jobs import run_jobs, share_jobs
 from utils.experiment.runtime import Runtime
 from utils.profiles.base import HELD_OUT
 
 TRAINED_ON = ("id", "query", "query_en", "target", "label")  # what a training reads of its rows
 ANSWERED = ("id", "language", "query", "query_en", "target")  # what an answer reads
+RELATED = "related"  # a split of training rows that are withheld, each with a like query in training
 VERSIONS = (f"text {TEXT_VERSION}", f"training {TRAINING_VERSION}", f"baselines {baselines.VERSION}")
 
 
@@ -55,6 +57,13 @@ def load_task_data(run: Run, task: str, splits: Sequence[str] = ("test",), valid
     there = [split for split in splits if run.clean_table(split, task).exists()]
     tables = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
     return TaskData(task, joined, tables, train.get(AUXILIARY[task]), validation_rows)
+
+
+def withhold_related(data: TaskData, recipes: Sequence[Recipe], rows: int) -> TaskData:
+    """The same data with a split `related` to answer, of at most `rows` rows that no training sees (`folds.withhold_related`)."""
+    numbers = sorted({fold for recipe in recipes for fold in recipe.folds})
+    train, related = folds.withhold_related(data.train, numbers, rows, recipes[0].seed)
+    return replace(data, train=train, splits=data.splits | {RELATED: related}) if len(related) else data
 
 
 def auxiliary_rows(recipe: Recipe, data: TaskData, validation: pd.DataFrame) -> pd.DataFrame:
@@ -123,36 +132,42 @@ def missing_answers(job: Job) -> list[str]:
     ]  # fmt: skip
 
 
-def plan_jobs(
+def list_jobs(
     recipes: Sequence[Recipe], data: TaskData, folder: Path, runtime: Runtime, keep: bool = False
 ) -> list[Job]:
-    """The jobs that are missing: folds whose tables do not stand for the same recipe on the same rows, weights and
-    code.
+    """The jobs of some recipes, finished or not, one per fold.
 
-    Where a fold's weights stand for the same training, it answers the missing tables only. A side comparison that these
-    rows do not allow (a baseline, a variant, a held-out language) is left out with a notice; for any other candidate
-    UnfitError is raised.
+    A side comparison that these rows do not allow (a baseline, a variant, a held-out language) is left out with a
+    notice; for any other candidate UnfitError is raised.
     """
     jobs = []
     for recipe in recipes:
         identity = runtime.identity(recipe)
         for fold in recipe.folds:
             try:
-                job = make_job(recipe, data, fold, folder / recipe.name / f"fold{fold}", identity, keep)
+                jobs.append(make_job(recipe, data, fold, folder / recipe.name / f"fold{fold}", identity, keep))
             except UnfitError as reason:
                 if recipe.kind == "classifier" and not recipe.variant_of and recipe.scheme != "leave-language":
                     raise
                 print(f"notice: skipped: {reason}", flush=True)
                 shutil.rmtree(folder / recipe.name / f"fold{fold}", ignore_errors=True)  # of former rows
-                continue
-            missing = missing_answers(job)
-            if not missing:
-                print(f"  {job.title}: reused", flush=True)
-                continue
-            trained_already = keep and read_facts(job.folder / DONE).get("tag") == job.tag
-            wanted = {split: job.tables[split] for split in missing} if trained_already else job.tables
-            jobs.append(replace(job, tables=wanted))
     return jobs
+
+
+def find_missing(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs without tables for the same recipe on the same rows, weights and code, each with the tables that it lacks.
+
+    Where a fold's weights stand for the same training, the missing tables alone are answered.
+    """
+    found = []
+    for job in jobs:
+        missing = missing_answers(job)
+        if not missing:
+            print(f"  {job.title}: reused", flush=True)
+            continue
+        trained_already = job.keep and read_facts(job.folder / DONE).get("tag") == job.tag
+        found.append(replace(job, tables={split: job.tables[split] for split in missing}) if trained_already else job)
+    return found
 
 
 def gather(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime) -> None:
@@ -212,9 +227,14 @@ class Plan:
 
 
 def fit_plans(plans: Sequence[Plan], runtime: Runtime) -> None:
-    """All jobs of several plans as one list, then the tables of each recipe."""
-    jobs = [job for plan in plans for job in plan_jobs(plan.recipes, plan.data, plan.folder, runtime, plan.keep)]
-    run_jobs(jobs, runtime)
+    """All jobs of several plans as one list, then the tables of each recipe.
+
+    Of a runtime that is one of several parts, its share of the jobs; then raises PartDone.
+    """
+    jobs = [job for plan in plans for job in list_jobs(plan.recipes, plan.data, plan.folder, runtime, plan.keep)]
+    run_jobs(find_missing(share_jobs(jobs, runtime)), runtime)
+    if runtime.part is not None:
+        raise PartDone(runtime.part)
     for plan in plans:
         for recipe in plan.recipes:
             gather(recipe, plan.data, plan.folder / recipe.name, runtime)

@@ -26,17 +26,18 @@ from utils.experiment.runtime import Runtime
 from utils.models import build, precision, trained
 from utils.training import engines, ranks, tokens
 from utils.training.loop import FitResult, clear_checkpoint, fit
-from utils.training.predict import cosines, predict
+from utils.training.predict import cosines, predict, predict_log_odds
 
 DONE = "trained.json"  # between the end of a training and its tables
 BASELINE = "baseline.safetensors"  # the arrays of a candidate without a trained network
 ENGINE = "engine.json"  # which engine trained, and which process computed which rows
 FIRST = "stage1"  # the folder of a training on the auxiliary task, beside the training that goes on from it
 MEASURED = ("train_rows_per_s", "parameters", "targets_truncated", "queries_truncated", "english_truncated")
-PROOF = ("max_logit_difference", "base_logit_difference", "auxiliary_rows")  # of the continuation
-TRAINING_VERSION = 2  # changes whenever the same recipe on the same rows gives another network or other answers
+PROOF = ("max_logit_difference", "base_logit_difference", "logit_limit", "auxiliary_rows")  # of the continuation
+TRAINING_VERSION = 3  # changes whenever the same recipe on the same rows gives another network or other answers
 PROBE = 64  # rows on which the continuation from stage 1 to stage 2 is proved
-CONTINUES = 1e-3  # logits that differ by more are not a continuation
+# Log-odds that differ by more are not a continuation: rounding of one step in the network's precision, and some more.
+CONTINUES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 Tables = dict[str, pd.DataFrame]  # split -> rows; `oof` holds the validation rows
 Probabilities = dict[str, np.ndarray]  # split -> one probability per row
@@ -78,9 +79,9 @@ class _Network:
 
         Every process computes all of them, as ZeRO's third stage needs them all in each forward pass.
         """
+        pad_id = self.tokenizer.pad_token_id
         with precision.autocast(self.recipe):
-            probability = predict(model.eval(), rows, self.recipe.score_tokens, self.tokenizer.pad_token_id, "", "none")
-        return (np.log(probability) - np.log1p(-probability)).tolist()
+            return predict_log_odds(model.eval(), rows, self.recipe.score_tokens, pad_id, "", "none").tolist()
 
 
 def is_trained(folder: Path, tag: str) -> bool:
@@ -118,7 +119,8 @@ def _train(
     model = build.load_network(recipe, network.base)
     model = trained.make_trainable(model, recipe, previous).to(precision.device())
     begin, before = network.log_odds(model, probe), read_facts(previous / DONE) if previous else {}
-    if before and difference(begin, before["end"]) > CONTINUES:
+    limit = CONTINUES[recipe.precision]
+    if before and difference(begin, before["end"]) > limit:
         raise RuntimeError(
             f"{title}: training does not begin where {previous.name} ended; the trained part was not continued"
         )
@@ -132,7 +134,7 @@ def _train(
     if before:
         stats["max_logit_difference"] = difference(begin, before["end"])
         stats["base_logit_difference"] = difference(begin, before["begin"])
-        stats["auxiliary_rows"] = before["rows"]
+        stats |= {"auxiliary_rows": before["rows"], "logit_limit": limit}
     stats["seconds"] = time.monotonic() - start + before.get("seconds", 0.0)
     if ranks.is_main():
         trained.save_trained(model, folder, result.trained)

@@ -15,6 +15,7 @@ from utils.experiment import fit, pool
 from utils.experiment.fit import DONE, FIRST, Job, Probabilities
 from utils.experiment.runtime import Runtime, run_ranks
 from utils.training import engines, ranks
+from utils.training.ranks import SINGLE_PROCESS
 
 JOB = "job"  # a folder beside the training: what the processes read, and what they answer
 RESULT = "result.json"
@@ -30,7 +31,9 @@ def run_jobs(jobs: Sequence[Job], runtime: Runtime) -> None:
     shared = [job for job in jobs if _on_ranks(job, runtime)]
     alone = [job for job in jobs if not _on_ranks(job, runtime)]
     if runtime.devices:
-        own = replace(runtime, style="none" if runtime.style == "none" else "lines", devices=())
+        own = replace(
+            runtime, style="none" if runtime.style == "none" else "lines", devices=(), topology=SINGLE_PROCESS
+        )
         tasks = []
         for job in alone:
             calls = tuple(pool.Call(run_step, (job, own, step)) for step in steps(job))
@@ -41,9 +44,28 @@ def run_jobs(jobs: Sequence[Job], runtime: Runtime) -> None:
         fit_fold(job, runtime)
 
 
+def share_jobs(jobs: Sequence[Job], runtime: Runtime) -> Sequence[Job]:
+    """The jobs of a runtime's part: the dearest first, each to the part that has least to do so far; without a part, all.
+
+    The share hangs on the jobs alone, finished or not, so all parts agree. A training that several devices share is left
+    to the call that gathers.
+    """
+    if runtime.part is None:
+        return jobs
+    number, count = runtime.part
+    loads, own = [0.0] * count, []
+    alone = [job for job in jobs if not _on_ranks(job, runtime)]
+    for job in sorted(alone, key=lambda job: (-_cost(job, runtime), job.title)):
+        least = loads.index(min(loads))
+        loads[least] += _cost(job, runtime)
+        own += [job] if least + 1 == number else []
+    return own
+
+
 def _on_ranks(job: Job, runtime: Runtime) -> bool:
-    """Whether a job has processes of its own: a network under DeepSpeed or on several ranks."""
-    return job.recipe.kind == "classifier" and not (runtime.topology.single and job.recipe.zero_stage == 0)
+    """Whether a job takes several devices: a network under DeepSpeed, or any one where ranks are all there is."""
+    sharded = job.recipe.zero_stage > 0 or not (runtime.devices or runtime.topology.single)
+    return job.recipe.kind == "classifier" and sharded
 
 
 def _cost(job: Job, runtime: Runtime) -> float:

@@ -25,6 +25,7 @@ class Runtime:
     topology: Topology = SINGLE_PROCESS
     save_seconds: float = 120.0  # between checkpoints
     devices: tuple[str, ...] = ()  # that work on jobs side by side; none: this process does one after the other
+    part: tuple[int, int] | None = None  # this machine's part of the jobs and the number of parts; None = all jobs
 
     def weights(self, recipe: Recipe) -> Path:
         """The local folder of a recipe's pretrained weights. Raises WeightsError where there is none."""
@@ -35,11 +36,23 @@ class Runtime:
         return weights.identity(self.weights(recipe)) if recipe.model else ""
 
 
-def make_runtime(settings: Settings, profile: Profile, style: Style) -> Runtime:
-    """The runtime of a run's settings and its profile; an empty folder of weights is none."""
+def make_runtime(settings: Settings, profile: Profile, style: Style, part: str = "") -> Runtime:
+    """The runtime of a run's settings and its profile; an empty folder of weights is none. `part` is `K/N`, or empty."""
     topology = parse_topology(profile.ranks, settings.hosts, settings.shell)
     models = Path(settings.models) if settings.models else None
-    return Runtime(models, profile.offline, style, topology, devices=list_devices(profile.workers))
+    return Runtime(
+        models, profile.offline, style, topology, devices=list_devices(profile.workers), part=parse_part(part)
+    )
+
+
+def parse_part(part: str) -> tuple[int, int] | None:
+    """`"2/3"` -> (2, 3); None for the empty text. Raises ValueError for any other."""
+    if not part:
+        return None
+    number, _, count = part.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"part {part!r}: write K/N, as in 1/2")
+    return int(number), int(count)
 
 
 def run_ranks(job: Path, topology: Topology, style: Style) -> None:

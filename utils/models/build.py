@@ -8,14 +8,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
+from utils.core.errors import WeightsError
 from utils.core.recipe import Recipe
-from utils.models.decoders import decoder_class
+from utils.models.decoders import decoder_class, explain_no_tries
 from utils.models.encoders import EncoderClassifier
 from utils.models.precision import device, quantisation, weights_dtype
 from utils.models.trained import load_trained
 from utils.models.weights import check_size, count_parameters
 
 ENCODERS = ("bert", "xlm-roberta", "roberta", "deberta-v2")
+HEAD = "score.weight"  # of a decoder: new, so no checkpoint has it
 # Names of a decoder's weights in a multimodal checkpoint, in the older and the newer layout -> names in the text model.
 TEXT_WEIGHTS = {r"^language_model\.model\.": "model.", r"^model\.language_model\.": "model."}
 
@@ -38,27 +40,50 @@ def load_network(recipe: Recipe, folder: Path) -> nn.Module:
     """The pretrained network with a new head, initialised from the recipe's seed.
 
     Only the text model of a multimodal decoder is built and read: nothing else takes memory. Raises WeightsError,
-    before any weight is read, for a model of more than 15 billion parameters.
+    before any weight is read, for a model of more than 15 billion parameters or one that cannot be packed, and for a
+    folder that lacks some of the network's weights.
     """
     check_size(recipe.model, count_parameters(folder))
+    check_packing(recipe, folder)
     torch.manual_seed(recipe.seed)
     if is_encoder(folder):
         config = with_dropout(AutoConfig.from_pretrained(folder), recipe)
-        encoder = AutoModel.from_pretrained(
-            folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, add_pooling_layer=False
-        )
+        encoder, found = AutoModel.from_pretrained(
+            folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, add_pooling_layer=False, output_loading_info=True
+        )  # fmt: skip
+        _check_complete(folder, found)
         return EncoderClassifier(encoder, recipe.pooling, recipe.architecture == "bi-encoder")
     whole = AutoConfig.from_pretrained(folder)
     config = whole.get_text_config()
     mapping: dict[str, Any] = {} if config is whole else {"key_mapping": TEXT_WEIGHTS}
     config.num_labels = 2
-    model = decoder_class(config).from_pretrained(
+    model, found = decoder_class(config).from_pretrained(
         folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, quantization_config=quantisation(recipe),
-        attn_implementation=recipe.attention, **mapping,
+        attn_implementation=recipe.attention, output_loading_info=True, **mapping,
     )  # fmt: skip
+    _check_complete(folder, found)
     model.config.pad_token_id = load_tokenizer(folder).pad_token_id
     model.config.use_cache = False
     return model
+
+
+def check_packing(recipe: Recipe, folder: Path) -> None:
+    """Raise WeightsError for a network whose rows cannot share prefixes, where the recipe packs them."""
+    reason = explain_no_tries(AutoConfig.from_pretrained(folder)) if recipe.packing == "tries" else ""
+    if reason and not is_encoder(folder):
+        raise WeightsError(f"{recipe.name}: {reason}")
+
+
+def _check_complete(folder: Path, found: dict[str, Any]) -> None:
+    """Raise WeightsError where anything but the new head was not among the weights: it would be random numbers."""
+    missing = sorted(name for name in found["missing_keys"] if name != HEAD)
+    wrong = sorted(str(entry[0]) for entry in found["mismatched_keys"])
+    if missing or wrong:
+        names = ", ".join([*missing, *wrong][:3])
+        raise WeightsError(
+            f"{folder}: {len(missing)} tensors of the network are missing and {len(wrong)} have another shape ({names}, ...); "
+            "download the weights again, or name a folder of the whole model"
+        )
 
 
 def with_dropout(config: PreTrainedConfig, recipe: Recipe) -> PreTrainedConfig:

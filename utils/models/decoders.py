@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedConfig
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_MAPPING, PreTrainedConfig
+from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from utils.models.attention import tree_masks
+from utils.models.attention import FULL, SLIDING, tree_masks
 
 
 class _TrieReader:
@@ -28,9 +29,12 @@ class _TrieReader:
                 input_ids, attention_mask=attention_mask, position_ids=position_ids, labels=labels, **options
             )
         text = self.config.get_text_config()
-        window = getattr(text, "sliding_window", None)
-        masks = tree_masks(end, position_ids, text.layer_types, window, text._attn_implementation, self.dtype)
-        output = self.model(input_ids, attention_mask=masks, position_ids=position_ids, use_cache=False)
+        window, kinds = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
+        # A class without kinds of layers takes one mask for all of them; it slides where it has a window.
+        single = FULL if window is None else SLIDING
+        masks = tree_masks(end, position_ids, kinds or [single], window, text._attn_implementation, self.dtype)
+        mask = masks if kinds else masks[single]
+        output = self.model(input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False)
         logits = self.score(output.last_hidden_state.flatten(0, 1)[leaves])
         loss = None
         if labels is not None:
@@ -45,11 +49,39 @@ def packed_class(stock: type[nn.Module]) -> type[nn.Module]:
     return type(stock.__name__, (_TrieReader, stock), {"__module__": stock.__module__})
 
 
+@cache
+def _with_head(text_model: type[nn.Module]) -> type[nn.Module]:
+    """A sequence classifier over a text model for which transformers has none, as it makes those of other families."""
+    pretrained = next(base for base in text_model.__mro__ if base.__name__.endswith("PreTrainedModel"))
+    name = text_model.__name__.removesuffix("Model") + "ForSequenceClassification"
+    members = {"__module__": text_model.__module__, "__annotations__": {"config": text_model.config_class}}
+    members["config_class"] = text_model.config_class
+    return type(name, (GenericForSequenceClassification, pretrained), members)
+
+
 def decoder_class(config: PreTrainedConfig) -> type[nn.Module]:
-    """The class for a config. Raises ValueError for a family that transformers has no sequence classifier for."""
+    """The class for a config. Raises ValueError for a family that transformers does not know as a text model."""
     stock = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     if stock is None:
-        raise ValueError(
-            f"{config.model_type}: transformers has no sequence classifier for it; choose a model of another family"
-        )
+        text_model = MODEL_MAPPING.get(type(config), None)
+        if text_model is None:
+            raise ValueError(
+                f"{config.model_type}: transformers has no text model for it; choose a model of another family"
+            )
+        stock = _with_head(text_model)
     return packed_class(stock)
+
+
+def explain_no_tries(config: PreTrainedConfig) -> str:
+    """Why rows of a network cannot share prefixes in a trie, or the empty text.
+
+    A mask keeps rows apart in softmax attention alone. A layer that carries a state along the sequence (linear attention,
+    a recurrence, a convolution) would carry it from one row into the next, whatever the mask says.
+    """
+    kinds = getattr(config.get_text_config(), "layer_types", None) or []
+    if others := sorted(set(kinds) - {FULL, SLIDING}):
+        return (
+            f"{config.model_type}: its layers of kind {', '.join(others)} are no softmax attention, so rows in a trie would "
+            "see each other; set packing=rows, or choose another model"
+        )
+    return ""

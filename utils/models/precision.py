@@ -14,16 +14,19 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
 def weights_dtype(recipe: Recipe) -> torch.dtype:
-    """The dtype of the weights: bfloat16 under LoRA or DeepSpeed (which keeps 32-bit copies), else float32."""
-    half = recipe.precision == "bfloat16" and (recipe.tuning == "lora" or recipe.zero_stage > 0)
-    return torch.bfloat16 if half else torch.float32
+    """The dtype of the weights: 16 bits under LoRA or DeepSpeed (which keeps 32-bit copies), else float32."""
+    half = recipe.precision in HALF and (recipe.tuning == "lora" or recipe.zero_stage > 0)
+    return HALF[recipe.precision] if half else torch.float32
 
 
 def autocast(recipe: Recipe) -> contextlib.AbstractContextManager:
-    """The context of a forward pass: bfloat16 autocast on the device, or none for float32."""
-    if recipe.precision == "bfloat16":
-        return torch.autocast(device().type, torch.bfloat16)
+    """The context of a forward pass: autocast to 16 bits on the device, or none for float32."""
+    if recipe.precision in HALF:
+        return torch.autocast(device().type, HALF[recipe.precision])
     return contextlib.nullcontext()
 
 

@@ -34,6 +34,8 @@ def tiny(name: str) -> PreTrainedConfig:
         shape["num_key_value_heads"] = 2
     if "head_dim" in shape:
         shape["head_dim"] = HEAD
+    if "global_head_dim" in shape:
+        shape["global_head_dim"] = 2 * HEAD
     if "sliding_window" in shape:
         shape["layer_types"] = ["sliding_attention", "full_attention"]
     return AutoConfig.for_model(**shape)

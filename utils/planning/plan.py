@@ -17,6 +17,7 @@ from utils.models import shapes, weights
 from utils.models.zoo import ZOO
 from utils.planning.cost import Cost, pack_cost
 from utils.planning.devices import CPU, Device
+from utils.planning.remedies import remedies
 from utils.planning.rows import FoldRows, TaskRows
 from utils.planning.sampling import SAMPLE, Texts, encode_parts, open_tokenizer, sample_neighbours, sample_steps
 from utils.planning.schedule import Step
@@ -29,7 +30,7 @@ SPARE = 1.05  # factor for memory that an allocator cannot use
 
 
 @dataclass
-class _Planner:
+class Planner:
     """Plans the steps of one profile on a data folder's texts; counts are cached.
 
     `folder` holds local weights (empty: none).
@@ -44,28 +45,27 @@ class _Planner:
         self.cache: dict[tuple, Any] = {}
         self.downloads: set[str] = set()  # models whose disk a former step counts
 
-    @property
-    def world(self) -> int:
-        """Number of processes of a training."""
+    def world(self, recipe: Recipe) -> int:
+        """Number of processes of a training: one, unless the recipe shards it."""
+        if recipe.zero_stage == 0:
+            return 1
         return self.profile.ranks or (1 if self.device.name == CPU else self.device.count)
 
     def workers(self, recipe: Recipe) -> int:
-        """Number of trainings side by side: on cores, of those that are one process each."""
-        shared = self.device.name != CPU or self.world > 1 or recipe.zero_stage > 0
-        return 1 if shared else self.profile.workers or self.device.count
+        """Number of trainings side by side: one a device, of those that are one process each."""
+        if recipe.zero_stage > 0:
+            return 1
+        return self.profile.workers or self.device.count
 
     def speed(self, recipe: Recipe) -> float:
-        """FLOP/s of a training: of its processes, a core or a part of one each on a CPU."""
-        devices: float = self.world
-        if self.device.name == CPU:
-            devices = min(self.world, self.device.count / self.workers(recipe))
+        """FLOP/s of a training: of the devices that its processes have, or of a part of one."""
+        devices = min(self.world(recipe), self.device.count / self.workers(recipe))
         return self.device.peak * self.device.utilisation * devices
 
     def memory(self, recipe: Recipe) -> float:
-        """Bytes that a process of a training has: a GPU's, or its share of the machine's."""
-        if self.device.name != CPU:
-            return self.device.memory
-        return self.device.memory * self.device.count / max(self.world, self.workers(recipe))
+        """Bytes that a process of a training has: a device's or a part of one's, on a CPU its share of the machine's."""
+        share = self.device.count / max(self.world(recipe), self.workers(recipe))
+        return self.device.memory * (share if self.device.name == CPU else min(1.0, share))
 
     def _once(self, key: tuple, make: Callable[[], Any]) -> Any:
         """The value of a key, made on its first use."""
@@ -78,7 +78,15 @@ class _Planner:
         tokenizer, stand_in = self._once(("tokenizer", recipe.model), lambda: open_tokenizer(recipe.model, self.folder))
         table = self.texts[task].train
         fields = (recipe.query_first, recipe.translation)
-        encoding = (task, *fields, id(tokenizer), recipe.architecture, recipe.max_length, recipe.sequence_tokens)
+        encoding = (
+            task,
+            *fields,
+            id(tokenizer),
+            recipe.architecture,
+            recipe.max_length,
+            recipe.packing,
+            recipe.sequence_tokens,
+        )
         layout = (task, recipe.query_first, recipe.share_rows, recipe.batch_rows, recipe.seed)
         steps = self._once(("steps", layout), lambda: sample_steps(table, recipe, task))
         blocks = self._once(("blocks", task, *fields), lambda: sample_neighbours(table, recipe, task))
@@ -169,7 +177,7 @@ class _Planner:
 
     def cost(self, recipe: Recipe, largest: int, row: int) -> Cost:
         """The cost of a training pack of `largest` tokens in rows of about `row` tokens."""
-        return pack_cost(recipe, self._shape(recipe), largest, row, train=True, world=self.world)
+        return pack_cost(recipe, self._shape(recipe), largest, row, train=True, world=self.world(recipe))
 
     def need(self, cost: Cost) -> float:
         """Bytes of one device's memory, with what the driver and the allocator take."""
@@ -183,23 +191,19 @@ class _Planner:
         shortage = f"needs {need / 1e9:.0f} GB of {memory / 1e9:.0f}"
         if (fitting := int(memory * self.workers(recipe) // need)) and self.workers(recipe) > 1:
             return f"{shortage}: --set {self.profile.name}.workers={fitting}"
-        half = {"pack_tokens": size} if (size := max(512, largest // 2)) < largest else {}
-        settings: list[dict[str, Any]] = [
-            {},
-            *({"pack_tokens": size} for size in (largest // 2, largest // 4) if size >= 512),
-            {"quantisation": "nf4", "zero_stage": 2} | half,
-            {"zero_stage": 3} | half,
-            {"zero_stage": 3, "offload": True} | half,
-        ]
         name = recipe.variant_of if recipe.name == HELD_OUT else recipe.name
-        for setting in settings:
-            changes = setting if recipe.checkpointing else {"checkpointing": True} | setting
-            changed = recipe.with_(**changes)
-            smaller = self.need(self.cost(changed, changes.get("pack_tokens", largest), row))
-            if smaller <= self.memory(changed):
+        for changes in remedies(recipe, largest):
+            smaller, room = self.with_changes(recipe, changes, largest, row)
+            if smaller <= room:
                 advice = " ".join(f"--set {name}.{field}={value}" for field, value in changes.items())
                 return f"{shortage}: {advice} (then {smaller / 1e9:.0f} GB)"
         return f"{shortage}: no setting is enough; take a larger GPU or a smaller model"
+
+    def with_changes(self, recipe: Recipe, changes: dict[str, Any], largest: int, row: int) -> tuple[float, float]:
+        """Bytes that a process of a changed recipe needs, and those that it has."""
+        changed = recipe.with_(**changes)
+        pack = min(largest, changes.get("pack_tokens", largest))
+        return self.need(self.cost(changed, pack, row)), self.memory(changed)
 
     def bakeoff(self, task: str) -> list[Step]:
         """The networks of the bake-off."""
@@ -276,7 +280,7 @@ def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder:
     `folder` holds local weights (empty: none). The bake-off's choice is not known beforehand: TAPT and the final trainings are planned for
     the most expensive that it may choose. Raises WeightsError for a model without a shape in the zoo and without weights.
     """
-    planner = _Planner(profile, texts, device, folder)
+    planner = Planner(profile, texts, device, folder)
     tasks = [task for task in TASKS if task in texts]
     steps = planner.translation()
     steps += [step for task in tasks for step in planner.bakeoff(task)]

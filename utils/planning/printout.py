@@ -44,7 +44,7 @@ def write_plan(steps: list[Step], device: Device, why: str, free: float) -> str:
 def _assumptions(steps: list[Step], device: Device, why: str) -> list[str]:
     """The device, and what the plan takes for granted."""
     workers = max((step.workers for step in steps), default=1)
-    beside = f"; {workers} trainings side by side, each on a core" if workers > 1 else ""
+    beside = f"; {workers} trainings side by side, each on a device" if workers > 1 else ""
     return [
         f"device:  {device.count} x {device.name}, {device.memory / 1e9:.0f} GB, peak {device.peak / 1e12:.3g} TFLOP/s ({why})",
         f"assumed: {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation{beside}; each"

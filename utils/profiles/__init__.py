@@ -3,3 +3,4 @@
 from utils.profiles.registry import PROFILES as PROFILES
 from utils.profiles.registry import load as load
 from utils.profiles.registry import normalise as normalise
+from utils.profiles.registry import open_profile as open_profile

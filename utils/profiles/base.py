@@ -1,7 +1,7 @@
 """The classes that a profile is made of; their values are in one file per profile."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from utils.core.errors import ProfileError
 from utils.core.recipe import Recipe
@@ -11,8 +11,6 @@ from utils.models.zoo import ZOO
 MAX_LENGTH = {"QC": 72, "QI": 96}
 # A decoder reads the query last, with the target before it (measured by benchmarks/sharing.py).
 QUERY_FIRST = {"QC": False, "QI": False}
-# Under DeepSpeed: titles are long and share little, so their activations want the memory that sharded weights leave.
-ZERO_STAGE = {"QC": 2, "QI": 3}
 
 HELD_OUT = "held-out"  # the name of a final recipe without one language
 
@@ -66,9 +64,14 @@ class Profile:
     held_out_rows: int = 0  # training rows of a network without such a language
     held_out_validation_rows: int = 0  # rows of such a language that it answers
     held_out_networks: int = 1  # so many finalists are trained without it, the champion first
+    related_rows: int = 0  # rows withheld from the final training, whose queries have like ones in it: for the estimate
     retranslation: str = ""  # a second translator, for what the first leaves as it was
-    ranks: int = 1  # processes per machine that train together; 0 = one per visible GPU
-    workers: int = 0  # trainings side by side; 0 = one per core, or one where there is a GPU
+    ranks: int = 1  # processes per machine of a training that several share; 0 = one per visible GPU
+    workers: int = 0  # trainings side by side; 0 = one per GPU, else one per core
+    engine: Literal["auto", "fixed"] = (
+        "fixed"  # auto: the plan chooses what fits the devices; fixed: as the recipes say
+    )
+    quantise: bool = False  # with auto: 4 bits are tried before a training is sharded over devices
     sample_rows: int = 8000  # size of the embedded data, where it is used
     embedded: bool = False  # use the embedded data whatever lies in data/raw
     cache: str = "translations"  # name of the translation cache in data/cache
@@ -166,11 +169,10 @@ class Profile:
 
 
 def by_task(recipe: Recipe, task: str) -> dict[str, Any]:
-    """Fields that hang on the task: the length where the recipe leaves it open, the order of a decoder's fields, ZeRO's stage."""
+    """Fields that hang on the task: the length where the recipe leaves it open, the order of a decoder's fields."""
     return {
         "max_length": recipe.max_length or MAX_LENGTH[task],
         "query_first": QUERY_FIRST[task] if recipe.pooling == "last" else recipe.query_first,
-        "zero_stage": ZERO_STAGE[task] if recipe.zero_stage else 0,
     }
 
 

@@ -35,4 +35,5 @@ LAPTOP = Profile(
     offline=True,
     held_out_rows=1500,
     held_out_validation_rows=0,
+    related_rows=400,
 )

@@ -1,33 +1,46 @@
-"""The a100 profile on tiny random networks of its classes: a dry run on a CPU, with two ranks and DeepSpeed as there."""
+"""Another profile on tiny random networks of its classes: a dry run on a CPU, as jobs side by side and under DeepSpeed."""
 
 from dataclasses import replace
 
 from utils.core.recipe import Recipe
-from utils.profiles.a100 import A100
+from utils.profiles.base import Profile
 
 FEW = 48  # rows of a training
 
 
-def _in_small(recipe: Recipe) -> Recipe:
+def rehearse(profile: Profile, name: str) -> Profile:
+    """A profile in small, on embedded data of its own: every step of it, every network of its own class.
+
+    Its encoder trains under ZeRO-2 and the network that is compared with its variants under ZeRO-3, as they would where
+    they fit no device; all others, the variants too, are jobs side by side. Float16 trains without DeepSpeed.
+    """
+    first = next(recipe.name for recipe in profile.candidates if recipe.kind == "classifier")
+    stages = {first: 2, profile.comparison: 3}
+    candidates = [_in_small(recipe, stages.get(recipe.name, 0)) for recipe in profile.candidates]
+    return replace(
+        profile,
+        name=name,
+        sample_rows=400,
+        rows=400,
+        validation_rows=FEW,
+        candidates=tuple(candidates),
+        finals=tuple(replace(final, rows=FEW) for final in profile.finals),
+        rows_by_task=(),
+        tapt_rows=FEW,
+        held_out_rows=FEW,
+        held_out_validation_rows=FEW,
+        related_rows=FEW,
+        auxiliary_rows=FEW,
+        offline=True,
+        embedded=True,
+        cache="rehearsal",  # random networks' answers are no translations
+        ranks=2,
+        engine="fixed",
+    )
+
+
+def _in_small(recipe: Recipe, stage: int) -> Recipe:
     """A candidate on few rows, with the one field changed that a CPU cannot run: FlexAttention has no backward pass there."""
     kernel = "eager" if recipe.attention == "flex_attention" else recipe.attention
-    return recipe.with_(rows=FEW, answer_rows=FEW, attention=kernel)
-
-
-REHEARSAL = replace(
-    A100,
-    name="rehearsal",
-    sample_rows=400,
-    rows=400,
-    validation_rows=FEW,
-    candidates=tuple(_in_small(recipe) for recipe in A100.candidates),
-    finals=tuple(replace(final, rows=FEW) for final in A100.finals),
-    tapt_rows=FEW,
-    held_out_rows=FEW,
-    held_out_validation_rows=FEW,
-    auxiliary_rows=FEW,
-    offline=True,
-    embedded=True,
-    cache="rehearsal",  # random networks' answers are no translations
-    ranks=2,
-)
+    shardable = recipe.precision != "float16" and recipe.quantisation == "none" and recipe.kind == "classifier"
+    return recipe.with_(rows=FEW, answer_rows=FEW, attention=kernel, zero_stage=stage if shardable else 0)

@@ -22,4 +22,5 @@ SMOKE = replace(
     held_out=1,
     held_out_rows=48,
     held_out_validation_rows=80,
+    related_rows=60,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.core.schema import LANGUAGES
-from utils.data.sheets import Row, read_sheet
+from utils.core.sheets import Row, read_sheet
 
 Terms = dict[str, tuple[str, ...]]  # language -> names as people type them, the most common first
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from utils.core.recipe import Recipe
+from utils.models.precision import device
 from utils.models.trained import Tensors, trained_parameters, trained_values
 from utils.training import ranks
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # names of AdamW's two moments
+SCALER = "scaler"  # of the loss, in a checkpoint: its scale, steps since it changed, and steps that did not overflow
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -32,12 +34,17 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 
 class Plain:
-    """Each process holds the whole network; gradients are summed over processes before a step."""
+    """Each process holds the whole network; gradients are summed over processes before a step.
+
+    In float16 the loss is scaled up before the backward pass, so that small gradients do not vanish, and a step whose
+    gradients overflow is left out (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2).
+    """
 
     name = "plain"
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model, self.clip = model, recipe.clip
+        self.scaler = torch.amp.GradScaler(device().type, enabled=recipe.precision == "float16")
         for parameter in trained_parameters(model).values():
             parameter.data = parameter.data.float()  # 16 bits are too few: small updates would be rounded away
         self.optimizer = _optimizer(model, recipe)
@@ -49,7 +56,7 @@ class Plain:
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """Add the gradients of a micro-batch; `last` marks the last one of a step."""
-        loss.backward()
+        self.scaler.scale(loss).backward()
 
     def step(self) -> None:
         """Sum the gradients over processes, clip their norm, update the parameters."""
@@ -60,8 +67,10 @@ class Plain:
             gradients = ranks.all_reduce_sum(torch.cat([parameter.grad.flatten() for parameter in parameters]))
             for parameter, part in zip(parameters, gradients.split([p.numel() for p in parameters]), strict=True):
                 parameter.grad.copy_(part.view_as(parameter))
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
     def values(self) -> Tensors:
@@ -71,12 +80,23 @@ class Plain:
     def state(self) -> Tensors:
         """`value`, `exp_avg` and `exp_avg_sq` of every trained parameter, on the CPU: all that a checkpoint needs."""
         state = {f"value.{name}": value for name, value in self.values().items()}
+        steps = 0.0
         for name, parameter in trained_parameters(self.model).items():
-            state |= {f"{moment}.{name}": self.optimizer.state[parameter][moment].cpu() for moment in MOMENTS}
+            own = self.optimizer.state.get(parameter)
+            moments = own or dict.fromkeys(MOMENTS, torch.zeros_like(parameter))  # where every step so far overflowed
+            state |= {f"{moment}.{name}": moments[moment].cpu() for moment in MOMENTS}
+            steps = float(own["step"]) if own else 0.0
+        if self.scaler.is_enabled():
+            scaler = self.scaler.state_dict()
+            state[SCALER] = torch.tensor([scaler["scale"], scaler["_growth_tracker"], steps], dtype=torch.float64)
         return state
 
     def restore(self, state: Tensors, step: int) -> None:
         """Load the `state` that was saved after `step` steps."""
+        if self.scaler.is_enabled():
+            scale, tracker, steps = state[SCALER].tolist()
+            step = int(steps)  # those that did not overflow
+            self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": scale, "_growth_tracker": int(tracker)})
         for name, parameter in trained_parameters(self.model).items():
             parameter.data.copy_(state[f"value.{name}"])
             moments = {moment: state[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
@@ -210,6 +230,8 @@ def check(recipe: Recipe) -> None:
     """Raise ValueError, with what to change, for a recipe that no engine can train."""
     if recipe.zero_stage == 3 and recipe.quantisation != "none":
         raise ValueError(f"{recipe.name}: 4-bit weights cannot be sharded over processes; set zero_stage to 2")
+    if recipe.zero_stage and recipe.precision == "float16":
+        raise ValueError(f"{recipe.name}: float16 trains in one process each; set zero_stage to 0, or precision")
     if recipe.quantisation == "int8":
         raise ValueError(f"{recipe.name}: 8-bit weights are for scoring only; set quantisation to nf4 or none")
 

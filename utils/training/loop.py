@@ -28,7 +28,7 @@ from utils.training.tokens import Encoded
 from utils.training.tries import Rows
 
 CHECKPOINT = "checkpoint.safetensors"
-BLOCK = 10  # steps that are averaged into one row of the loss log
+BLOCK = 10  # steps whose losses are read at once, as reading waits for the device, and make one row of the log
 SEEN, TIMES = "seen", "times"  # tensors of a checkpoint: which process computed which row, and how often
 
 
@@ -113,10 +113,10 @@ class _Loop:
     epochs: list[int]  # of each step
     record: _Record
 
-    def step(self, number: int) -> float:
-        """One optimizer step; returns its loss.
+    def step(self, number: int) -> Tensor:
+        """One optimizer step; returns this process's share of its loss, `[1]` on the device, which nobody waits for.
 
-        Raises ValueError where the loss is not finite, RuntimeError where the step does not fit the memory.
+        Raises RuntimeError where the step does not fit the memory.
         """
         for group in self.engine.groups:
             group["lr"] = learning_rate(number, len(self.steps), self.recipe) * group["scale"]
@@ -125,19 +125,30 @@ class _Loop:
         except torch.OutOfMemoryError as error:
             remedy = f"lower pack_tokens ({self.recipe.pack_tokens}), or set checkpointing, quantisation or zero_stage"
             raise RuntimeError(f"{self.title}: out of memory in step {number + 1}; {remedy}") from error
-        if not math.isfinite(loss):
-            remedy = f"lower learning_rate ({self.recipe.learning_rate})"
-            raise ValueError(f"{self.title}: the loss is {loss} in step {number + 1}; {remedy}")
         self.engine.step()
         return loss
 
-    def _backward(self, number: int) -> float:
-        """Compute the gradients of a step's mean loss over all its rows; returns that loss.
+    def read(self, losses: list[Tensor], last: int) -> list[float]:
+        """The losses of some steps, the last of which is number `last`, over all processes.
+
+        Raises ValueError where one is not finite.
+        """
+        values = ranks.all_reduce_sum(torch.cat(losses).cpu()).tolist()
+        for number, loss in enumerate(values, start=last - len(values) + 1):
+            if not math.isfinite(loss):
+                remedy = f"lower learning_rate ({self.recipe.learning_rate})"
+                if self.recipe.precision == "float16":
+                    remedy += ", or leave the model out: it may exceed the range of 16 bits"
+                raise ValueError(f"{self.title}: the loss is {loss} in step {number + 1}; {remedy}")
+        return values
+
+    def _backward(self, number: int) -> Tensor:
+        """Compute the gradients of a step's mean loss over all its rows; returns this process's share of that loss.
 
         Processes take the micro-batches in turn, and every micro-batch draws its dropout from its own seed. A process that
         has none left computes one row of weight 0, as the processes wait for one another.
         """
-        micros, total = self.steps[number], torch.zeros(1, dtype=torch.float64)
+        micros, total = self.steps[number], torch.zeros(1, dtype=torch.float64, device=device())
         size, turns = sum(map(len, micros)), -(-len(micros) // ranks.world())
         for turn in range(turns):
             position = turn * ranks.world() + ranks.rank()
@@ -148,10 +159,10 @@ class _Loop:
                 scores = logits(self.model, self.rows, micro, self.pad_id)
             loss = cross_entropy(scores, self.labels[micro].to(scores.device), reduction="sum") / size * own
             self.engine.backward(loss, last=turn + 1 == turns)
-            total += loss.item()
+            total += loss.detach().double()
             if own:
                 self.record.note(self.epochs[number], micro)
-        return ranks.all_reduce_sum(total).item()
+        return total
 
     def size(self, first: int, last: int) -> int:
         """Number of rows of the steps from `first` up to, not including, `last`."""
@@ -195,17 +206,18 @@ def fit(
     loss is not finite or a row is longer than a pack, RuntimeError if a step does not fit the memory or packs are misread.
     """
     model.to(device())
-    if rows.causal:
+    if rows.packed:
         with autocast(recipe):
             check_packs(model.eval(), rows, pad_id)
     start, log, state = _open_checkpoint(folder / CHECKPOINT, tag)
     loop = _open_loop(model, rows, label, recipe, pad_id, title, state, start)
-    count, block, saved = len(loop.steps), list[float](), time.monotonic()
+    count, block, saved = len(loop.steps), list[Tensor](), time.monotonic()
     with Progress(title, loop.size(start, count), "rows", style if ranks.is_main() else "none") as progress:
         for number in range(start, count if stop_at is None else min(stop_at, count)):
             block.append(loop.step(number))
-            if len(block) == BLOCK or number + 1 == count:
-                log.append({"step": number + 1, "loss": float(np.mean(block)), "rows_per_s": round(progress.rate, 1)})
+            if len(block) == BLOCK or number + 1 in (count, stop_at):
+                mean = float(np.mean(loop.read(block, number)))
+                log.append({"step": number + 1, "loss": mean, "rows_per_s": round(progress.rate, 1)})
                 block.clear()
             progress.add(loop.size(number, number + 1), f"loss {log[-1]['loss']:.3f}" if log else "")
             due = not block and ranks.broadcast_decision(time.monotonic() - saved > save_seconds)

@@ -24,7 +24,7 @@ def batches(encoded: Encoded, chosen: Rows, tokens: int) -> list[Rows]:
 
     Packs of tries for a decoder, else rows of similar length. Raises ValueError where a decoder's row alone is longer.
     """
-    if encoded.causal:
+    if encoded.packed:
         return trie_batches(encoded, chosen, tokens)
     return [chosen[batch] for batch in batch_by_length(encoded.lengths[chosen], tokens)]
 
@@ -46,7 +46,7 @@ def split_to_multiple(batches: list[Rows], parts: int) -> list[Rows]:
 
 def count_tokens(encoded: Encoded, batch: Rows) -> int:
     """Tokens that one forward pass over a batch computes, padding included."""
-    if encoded.causal:
+    if encoded.packed:
         return count_pack_tokens(encoded, batch)
     if encoded.apart:  # each distinct query or target is encoded once
         return sum(map(len, {ids for number in batch for ids in encoded.rows[number]}))
@@ -54,7 +54,7 @@ def count_tokens(encoded: Encoded, batch: Rows) -> int:
 
 
 def pad(rows: Sequence[Ids], pad_id: int) -> Batch:
-    """`input_ids` and `attention_mask` of an encoder, both `[rows, longest]`, padded on the right with `pad_id`."""
+    """`input_ids` and `attention_mask` of rows that are not packed, both `[rows, longest]`, padded on the right with `pad_id`."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)

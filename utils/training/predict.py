@@ -21,13 +21,21 @@ from utils.training.tries import Rows
 def predict(
     model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: str, style: Style, share: bool = False
 ) -> NDArray[np.float64]:
-    """Probability of "relevant" `[rows]`, in the rows' order; with `share` each process scores a part and gets all results.
+    """Probability of "relevant" `[rows]`, of `predict_log_odds`."""
+    odds = predict_log_odds(model, rows, tokens, pad_id, title, style, share)
+    return 1 / (1 + np.exp(-odds))
+
+
+def predict_log_odds(
+    model: nn.Module, rows: Encoded, tokens: int, pad_id: int, title: str, style: Style, share: bool = False
+) -> NDArray[np.float64]:
+    """Log-odds of "relevant" `[rows]`, in the rows' order; with `share` each process scores a part and gets all results.
 
     Rows are scored in batches of at most `tokens` tokens (`packing.batches`). When the accelerator runs out of memory, the
     remaining rows are scored in batches of half as many tokens, and a message says so. Raises torch.OutOfMemoryError where
-    the batches cannot be halved any more.
+    the batches cannot be halved any more, and ValueError for logits that are no numbers.
     """
-    probabilities = np.full(len(rows.rows), np.nan)
+    odds = np.full(len(rows.rows), np.nan)
     own = _own_part(rows) if share else np.arange(len(rows.rows))
     with torch.inference_mode(), Progress(title, len(own), "rows", style) as progress:
         queue, computed = _queue(rows, own, tokens), 0
@@ -43,13 +51,17 @@ def predict(
                 print(f"  {title}: out of memory, continuing with packs of {tokens:,} tokens", flush=True)
                 queue = _queue(rows, np.concatenate([batch, *queue]), tokens)
                 continue
-            probabilities[batch] = torch.softmax(scores, -1)[:, 1].cpu().numpy()
+            odds[batch] = (scores[:, 1] - scores[:, 0]).double().cpu().numpy()
             computed += count_tokens(rows, batch)
             progress.add(len(batch), f"{computed / progress.seconds:,.0f} tokens/s")
+    if not np.isfinite(odds[own]).all():
+        raise ValueError(
+            f"{title}: {(~np.isfinite(odds[own])).sum()} of {len(own)} logits are no numbers; set precision to bfloat16 or float32"
+        )
     if not share:
-        return probabilities
-    part = np.zeros(len(probabilities))
-    part[own] = probabilities[own]
+        return odds
+    part = np.zeros(len(odds))
+    part[own] = odds[own]
     return ranks.all_reduce_sum(torch.from_numpy(part)).numpy()
 
 

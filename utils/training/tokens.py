@@ -33,13 +33,13 @@ Span = tuple[int, int]
 class Encoded:
     """Token ids of each row, in the table's order: one sequence per row, or two (query, target) for a bi-encoder.
 
-    `group` `[rows]` numbers the row's first field: rows of one group have a common prefix. `causal` marks rows of a decoder,
-    which may share prefixes, in tries of at most `sequence_tokens`.
+    `group` `[rows]` numbers the row's first field: rows of one group have a common prefix. `packed` marks rows of a decoder
+    that share prefixes, in tries of at most `sequence_tokens`; other rows are padded.
     """
 
     rows: list[tuple[Ids, ...]]
     group: NDArray[np.int64]
-    causal: bool
+    packed: bool
     truncated: int = 0  # number of rows whose target was truncated
     sequence_tokens: int = 0  # of a packed sequence, at most; 0 = as large as the pack
     queries_truncated: int = 0  # number of rows whose query was truncated
@@ -262,4 +262,5 @@ def encode(
             rows.append((start + first + middle + second + end,))
     group = pd.factorize(np.fromiter(first_fields, dtype=object, count=len(first_fields)))[0]
     lost_query, lost_english, lost_target = counts.tolist()
-    return Encoded(rows, group, not encoder, lost_target, recipe.sequence_tokens, lost_query, lost_english)
+    packed = not encoder and recipe.packing == "tries"
+    return Encoded(rows, group, packed, lost_target, recipe.sequence_tokens, lost_query, lost_english)

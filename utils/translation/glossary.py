@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from utils.core.schema import LANGUAGES
-from utils.data.sheets import Row, read_sheet
+from utils.core.sheets import Row, read_sheet
 from utils.data.text import normalise_query
 
 COLUMNS = ("language", "term", "english")

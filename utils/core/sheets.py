@@ -5,8 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utils.core.errors import DataError
-from utils.data.rows import raise_problems
+from utils.core.errors import DataError, raise_problems
 
 Row = dict[str, str]  # column -> cell
 
