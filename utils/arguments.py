@@ -6,6 +6,7 @@ python -m utils.arguments [--profile ...] [--data DIR] ...      ends with 2 and 
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from utils import profiles
@@ -48,6 +49,17 @@ def _parser() -> argparse.ArgumentParser:
         "(e5-small.epochs=2), of its final training (final.e5-small.rows=0) or of the profile (laptop.validation_rows=800); "
         "repeatable; NAME and FIELD: utils/profiles, utils/core/recipe.py")  # fmt: skip
     add("--models", default="", metavar="DIR", help="a folder of local weights, searched first")
+    steps = parser.add_mutually_exclusive_group()
+    steps.add_argument(
+        "--from", dest="first", metavar="NN", help="start at notebook NN (01 ... 07) and continue to the last"
+    )
+    steps.add_argument("--only", metavar="NN", help="run notebook NN alone")
+    _add_machines(add)
+    return parser
+
+
+def _add_machines(add: Callable[..., argparse.Action]) -> None:
+    """The options that tell where a run works, or what it would cost there."""
     add(
         "--part",
         default="",
@@ -56,11 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--hosts", default="", metavar="A,B", help="machines that take the parts, this one first")
     add("--shell", default="ssh", metavar="CMD", help="remote shell for --hosts (default: ssh)")
-    steps = parser.add_mutually_exclusive_group()
-    steps.add_argument(
-        "--from", dest="first", metavar="NN", help="start at notebook NN (01 ... 07) and continue to the last"
-    )
-    steps.add_argument("--only", metavar="NN", help="run notebook NN alone")
     add("--plan", action="store_true", help="print what each step will cost, and run nothing")
     add(
         "--gpu",
@@ -77,7 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--setup", action="store_true", help="set the environment up and stop")
     add("--doctor", action="store_true", help="print what of the environment works here, and stop")
-    return parser
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from utils.core.recipe import Recipe
 from utils.data.raw import read_folder
@@ -30,14 +31,19 @@ def test_shapes_have_the_parameter_counts_of_the_hub(name: str) -> None:
     assert abs(size + vision - ZOO[name].parameters) / ZOO[name].parameters < 0.01
 
 
+def count_heads(config: PreTrainedConfig) -> tuple[int, int]:
+    """Heads of queries and of keys, in the first layer."""
+    fields = config.to_dict()
+    return fields["num_attention_heads"], fields["num_key_value_heads"]
+
+
 @pytest.mark.parametrize("name", SHAPED)
 def test_a_tiny_network_keeps_class_and_ratios(name: str) -> None:
     true, small = shapes.config(name), shapes.tiny(name)
     assert type(small) is type(true) and small.num_hidden_layers == 2
-    if hasattr(true, "num_key_value_heads") and ZOO[name].family != "xlm-r":
-        assert (
-            small.num_attention_heads / small.num_key_value_heads == true.num_attention_heads / true.num_key_value_heads
-        )
+    if ZOO[name].family != "xlm-r":
+        (one, ones), (other, others) = (count_heads(config) for config in (small, true))
+        assert one / ones == other / others
     assert small.vocab_size == true.vocab_size
 
 
@@ -64,6 +70,13 @@ def test_a_new_model_is_one_entry(tiny_gemma: Path, small: Path, monkeypatch: py
     )
     steps = plan.make_plan(profile, sampling.gather_texts(read_folder(small)), devices.GPUS["t4-16gb"], str(tiny_gemma))
     assert {step.name for step in steps} >= {"my-model", "my-model, final"}
+
+
+def test_a_network_whose_layers_differ_is_planned_for() -> None:
+    """Gemma 4: every sixth layer has wider heads and one pair of keys and values, which serve as both."""
+    recipe = Recipe("a", "gemma", "gemma-4-12b", pooling="last", precision="bfloat16")
+    found = cost.pack_cost(recipe, shapes.config("gemma-4-12b"), 512, 32, train=True)
+    assert abs(found.parameters / 11.9e9 - 1) < 0.02 and found.flops > 0
 
 
 def test_recipes_that_differ_in_other_things_are_measured_once() -> None:

@@ -26,6 +26,7 @@ from utils.experiment.devices import list_devices
 from utils.models import build, shapes, tiny, weights
 from utils.planning import devices, engines, plan, printout, sampling, schedule
 from utils.planning.cost import pack_cost
+from utils.planning.host import Host
 from utils.profiles.a100 import A100, NETWORKS
 from utils.profiles.base import Final, Profile
 from utils.profiles.laptop import LAPTOP
@@ -42,6 +43,12 @@ BOTH = replace(
     finalists=2,
 )
 CORES = devices.Device(devices.CPU, 8e9, 1e11, 2, 0.5)
+
+
+@pytest.fixture(autouse=True)
+def quick_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's time is measured in its own test."""
+    monkeypatch.setattr(plan, "measure_host", lambda recipe, folder: Host(1e-3, 1e-3, 1e-4))
 
 
 @pytest.mark.parametrize(
@@ -82,14 +89,16 @@ def test_a_misfit_names_the_settings_to_change(small: Path) -> None:
     large = next(recipe for recipe in A100.recipes("QC") if recipe.name == "gemma-3-12b")
     planner = plan.Planner(A100, texts, device, "")
     assert f": {NF4} " in planner.misfit(large, 4096, 60)
-    assert planner.misfit(large.with_(quantisation="nf4"), 512, 60) == ""
+    assert planner.misfit(large.with_(quantisation="nf4", checkpointing=True), 512, 60) == ""
 
 
 def test_devices_are_opened_by_name() -> None:
     device, why = devices.open_device("4xa100-80gb")
     assert (device.count, device.memory, why) == (4, 80e9, "named with --gpu")
-    with pytest.raises(DeviceError, match="use one of a100-80gb"):
-        devices.open_device("a100")
+    assert devices.open_device("2xrtx4090-24gb")[0].count == 2
+    for wrong in ("a100", "0xa100-80gb", "x", "4x"):
+        with pytest.raises(DeviceError, match="use one of a100-80gb"):
+            devices.open_device(wrong)
 
 
 @pytest.mark.parametrize("task", ["QC", "QI"])
@@ -101,14 +110,15 @@ def test_sampled_tokens_are_those_of_a_full_count(task: str, sample_folder: Path
         sampling.sample_steps(table, recipe, task, 1600),
         sampling.sample_neighbours(table, recipe, task, 1600),
     )
-    each, _ = sampling.encode_parts(table, recipe, task, tokenizer, steps).tokens(recipe.pack_tokens)
-    scored, _ = sampling.encode_parts(table, recipe, task, tokenizer, blocks).tokens(recipe.score_tokens)
+    trained = sampling.encode_parts(table, recipe, task, tokenizer, steps).count(recipe.pack_tokens)
+    scored = sampling.encode_parts(table, recipe, task, tokenizer, blocks).count(recipe.score_tokens)
     encoded = tokens.encode(table, task, tokenizer, recipe, encoder=False)
     steps = packing.training_steps(encoded, recipe.with_(epochs=1.0))
     full = sum(packing.count_tokens(encoded, pack) for step in steps for pack in step) / len(table)
     packs = packing.batches(encoded, np.arange(len(table)), recipe.score_tokens)
     read = sum(packing.count_tokens(encoded, pack) for pack in packs) / len(table)
-    assert abs(each / full - 1) < 0.05 and abs(scored / read - 1) < 0.05
+    assert abs(trained.tokens / full - 1) < 0.05 and abs(scored.tokens / read - 1) < 0.05
+    assert abs(trained.batches / (sum(map(len, steps)) / len(table)) - 1) < 0.05
 
 
 def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
@@ -118,7 +128,7 @@ def test_the_plan_of_the_a100_run_names_every_step(small: Path) -> None:
     steps = plan.make_plan(profiles.load("a100", "", chosen), texts, device, "")
     text = printout.write_plan(steps, device, why, 1e9)
     assert {step.name for step in steps} >= {recipe.name for recipe in NETWORKS}
-    assert "gemma-3-12b-as-reported, final" in text and "total:" in text and "fits:    everything" in text
+    assert re.search(r"qwen(2\.5|3)-14b, final", text) and "total:" in text and "fits:    everything" in text
     assert all(step.hours > 0 and step.cost.peak > 0 for step in steps)
     assert pd.Series([step.notebook for step in steps]).is_monotonic_increasing and len(steps) > 20
 
@@ -172,10 +182,10 @@ def test_the_plan_prints_the_time_of_jobs_side_by_side_and_their_sum(small: Path
 
 @pytest.mark.parametrize(
     ("finalists", "names"),
-    [(1, ["gemma-3-12b-as-reported"]), (9, ["gemma-3-12b-as-reported", "qwen2.5-14b", "xlm-roberta-large"])],
+    [(1, ["qwen2.5-14b"]), (9, ["qwen2.5-14b", "gemma-3-12b", "xlm-roberta-large"])],
 )
 def test_the_most_expensive_of_each_family_is_planned_to_the_end(small: Path, finalists: int, names: list[str]) -> None:
-    """Five epochs of the largest network cost the most of its family, as do 14 billion parameters of theirs."""
+    """Three folds of two epochs cost more than one of five, and 14 billion parameters more than 12."""
     planner = open_planner(replace(A100, finalists=finalists), small, devices.GPUS["a100-80gb"])
     chosen = [recipe.name for recipe in planner.finalists("QC")]
     assert [name.replace("qwen3-14b", "qwen2.5-14b") for name in chosen] == names  # the two cost nearly the same

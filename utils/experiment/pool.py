@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from utils.core.progress import Style, duration
 from utils.experiment import devices
 
-PRELOAD = ["utils.experiment.fit"]  # imported once, by the process that every worker is forked from
+PRELOAD = ["utils.experiment.jobs"]  # imported once, by the process that every worker is forked from
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,16 @@ class _Live(TorchDispatchMode):
 
 
 def shallow(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
-    """A configuration of the same widths with `layers` layers, alternating the kinds of attention that there are."""
+    """A configuration of the same widths with `layers` layers, of which the last has full attention where kinds differ."""
     text = config.get_text_config()
     fields = {key: value for key, value in text.to_dict().items() if key != "model_type"}
+    fields["num_hidden_layers"] = layers
+    if kinds := fields.get("layer_types"):
+        mixed = SLIDING in kinds and FULL in kinds
+        fields["layer_types"] = [*([SLIDING] * (layers - 1)), FULL] if mixed else kinds[:1] * layers
+    if by_layer := fields.pop("per_layer_config", None):  # widths that layers of full attention have to themselves
+        fields["per_layer_config"] = {layers - 1: next(iter(by_layer.values()))}
     small = AutoConfig.for_model(text.model_type, **fields)
-    small.num_hidden_layers = layers
-    if getattr(small, "layer_types", None):
-        kinds = [SLIDING, FULL] if SLIDING in text.layer_types and FULL in text.layer_types else text.layer_types[:1]
-        small.layer_types = (kinds * layers)[:layers]
     small.num_labels, small.use_cache, small.pad_token_id = 2, False, 0
     small._attn_implementation, small.attn_logit_softcapping = "eager", None
     return small

@@ -1,5 +1,6 @@
 """Devices to plan for: GPUs by name with memory and peak, the GPU of this machine, or its cores with a measured peak."""
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,25 +17,31 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Device:
-    """`count` devices of a kind, with memory in bytes and peak in FLOP/s of each (dense bfloat16; float32 of a core)."""
+    """`count` devices of a kind, with memory in bytes and peak in FLOP/s of each (dense bfloat16; float32 of a core).
+
+    `bandwidth` is that of its memory, `link` that to the next device, in bytes/s; infinite on a CPU, where the measured
+    peak has it in.
+    """
 
     name: str
     memory: float
     peak: float
     count: int = 1
     utilisation: float = UTILISATION
+    bandwidth: float = math.inf
+    link: float = math.inf
 
 
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        Device("a100-80gb", 80e9, 312e12),
-        Device("a100-40gb", 40e9, 312e12),
-        Device("h100-80gb", 80e9, 989e12),
-        Device("h200", 141e9, 989e12),
-        Device("l40s-48gb", 48e9, 362e12),
-        Device("rtx4090-24gb", 24e9, 165e12),
-        Device("t4-16gb", 16e9, 65e12),
+        Device("a100-80gb", 80e9, 312e12, bandwidth=2.0e12, link=3.0e11),
+        Device("a100-40gb", 40e9, 312e12, bandwidth=1.6e12, link=3.0e11),
+        Device("h100-80gb", 80e9, 989e12, bandwidth=3.4e12, link=4.5e11),
+        Device("h200", 141e9, 989e12, bandwidth=4.8e12, link=4.5e11),
+        Device("l40s-48gb", 48e9, 362e12, bandwidth=8.6e11, link=3.2e10),
+        Device("rtx4090-24gb", 24e9, 165e12, bandwidth=1.0e12, link=3.2e10),
+        Device("t4-16gb", 16e9, 65e12, bandwidth=3.2e11, link=1.6e10),
     )
 }
 
@@ -45,8 +52,8 @@ def open_device(gpu: str) -> tuple[Device, str]:
     Raises DeviceError for an unknown name, or a GPU that is not in the table.
     """
     if gpu:
-        count, _, name = gpu.rpartition("x") if gpu[0].isdigit() else ("1", "", gpu)
-        if name not in GPUS or not count.isdigit():
+        count, _, name = gpu.partition("x") if gpu[0].isdigit() else ("1", "", gpu)
+        if name not in GPUS or not count.isdecimal() or int(count) < 1:
             raise DeviceError(f"--gpu {gpu}: use one of {', '.join(GPUS)}, or several of them, as in 4xa100-80gb")
         return replace(GPUS[name], count=int(count)), "named with --gpu"
     if torch.cuda.is_available():

@@ -6,7 +6,7 @@ from typing import Any
 from utils.core.recipe import Recipe
 from utils.core.schema import TASKS
 from utils.planning.devices import Device
-from utils.planning.plan import ROUND, Planner
+from utils.planning.plan import Planner
 from utils.planning.remedies import remedies
 from utils.planning.sampling import Texts
 from utils.profiles.base import Profile
@@ -37,10 +37,10 @@ def choose_engines(profile: Profile, texts: dict[str, Texts], device: Device, fo
 def _choose(name: str, planner: Planner, tasks: list[str]) -> Choice:
     """The choice for one candidate."""
     by_task = {task: next(r for r in planner.profile.recipes(task) if r.name == name) for task in tasks}
-    sizes = {task: _sizes(planner, recipe, task) for task, recipe in by_task.items()}
+    sizes = {task: planner.layout(recipe, task).sizes() for task, recipe in by_task.items()}
     largest = max(size for size, _ in sizes.values())
     shortage = ""
-    for changes in [{}, *_allowed(planner.profile, by_task[tasks[0]], largest)]:
+    for changes in [{}, *_allowed(planner, by_task[tasks[0]], largest)]:
         pairs = [planner.with_changes(by_task[task], changes, *sizes[task]) for task in tasks]
         need, room = max(pairs, key=lambda pair: pair[0] / pair[1])
         if need <= room:
@@ -49,23 +49,24 @@ def _choose(name: str, planner: Planner, tasks: list[str]) -> Choice:
     return Choice(name, {}, "nothing fits")
 
 
-def _sizes(planner: Planner, recipe: Recipe, task: str) -> tuple[int, int]:
-    """Tokens of the largest training pack of a task, and of a row in scoring."""
-    _, largest, score_tokens, _ = planner.tokens(recipe, task)
-    return -(-largest // ROUND) * ROUND, max(1, round(score_tokens))
-
-
-def _allowed(profile: Profile, recipe: Recipe, largest: int) -> list[dict[str, Any]]:
-    """The remedies that a profile and a person's own settings leave."""
+def _allowed(planner: Planner, recipe: Recipe, largest: int) -> list[dict[str, Any]]:
+    """The remedies that a profile, its device and a person's own settings leave; weights in the host's memory are a
+    person's choice, as they cost many times the time.
+    """
+    profile, several = planner.profile, planner.device.count > 1
     fixed = {field for name, field in profile.overridden if name == recipe.name}
-    settings = remedies(recipe, largest)
-    return [
-        changes
-        for changes in settings
-        if not fixed & changes.keys() and (profile.quantise or "quantisation" not in changes)
-        and not (recipe.quantisation != "none" and changes.get("zero_stage") == 3)  # 4 bits cannot be sharded
-        and not (recipe.precision == "float16" and "zero_stage" in changes)
-    ]  # fmt: skip
+    found = []
+    for settings in remedies(recipe, largest):
+        changes = {field: value for field, value in settings.items() if field not in fixed}
+        bits = changes.get("quantisation", recipe.quantisation)
+        sharded = changes.get("zero_stage", recipe.zero_stage) > 0
+        # 4 bits change the result and cannot be sharded; float16 trains in one process.
+        refused = (bits != recipe.quantisation and not profile.quantise) or (
+            sharded and (bits != "none" or recipe.precision == "float16" or not several or "offload" in changes)
+        )
+        if changes and not refused and changes not in found:
+            found.append(changes)
+    return found
 
 
 def write_engines(choices: list[Choice]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from utils.core.recipe import Recipe
 from utils.core.schema import AUXILIARY, TASKS
@@ -17,14 +16,23 @@ from utils.models import shapes, weights
 from utils.models.zoo import ZOO
 from utils.planning.cost import Cost, pack_cost
 from utils.planning.devices import CPU, Device
+from utils.planning.host import measure_host
 from utils.planning.remedies import remedies
 from utils.planning.rows import FoldRows, TaskRows
-from utils.planning.sampling import SAMPLE, Texts, encode_parts, open_tokenizer, sample_neighbours, sample_steps
+from utils.planning.sampling import (
+    Counts,
+    Layout,
+    Texts,
+    encode_parts,
+    open_tokenizer,
+    sample_neighbours,
+    sample_steps,
+)
 from utils.planning.schedule import Step
+from utils.planning.timing import Load, scoring_seconds, training_seconds
+from utils.planning.translation import plan_translation
 from utils.profiles.base import HELD_OUT, Profile
 
-DECODING = 0.10  # share of the peak that a translator reaches, as it writes one token at a time
-ROUND = 256  # the largest pack is rounded up to a multiple of so many tokens
 CONTEXT = 1.5e9  # bytes that the driver and its libraries take on a GPU
 SPARE = 1.05  # factor for memory that an allocator cannot use
 
@@ -73,8 +81,8 @@ class Planner:
             self.cache[key] = make()
         return self.cache[key]
 
-    def tokens(self, recipe: Recipe, task: str) -> tuple[float, int, float, bool]:
-        """Tokens per row in training, tokens of the largest pack, tokens per row in scoring, and whether they are an estimate."""
+    def layout(self, recipe: Recipe, task: str) -> Layout:
+        """How a recipe's rows of a task are laid out in training and in scoring."""
         tokenizer, stand_in = self._once(("tokenizer", recipe.model), lambda: open_tokenizer(recipe.model, self.folder))
         table = self.texts[task].train
         fields = (recipe.query_first, recipe.translation)
@@ -94,13 +102,11 @@ class Planner:
             self._once((encoding, name), lambda parts=parts: encode_parts(table, recipe, task, tokenizer, parts))
             for name, parts in ((layout, steps), ("blocks", blocks))
         )
-        train_tokens, largest = self._once(
-            ("train", encoding, layout, recipe.pack_tokens), lambda: train_parts.tokens(recipe.pack_tokens)
+        train = self._once(
+            ("train", encoding, layout, recipe.pack_tokens), lambda: train_parts.count(recipe.pack_tokens)
         )
-        score_tokens, _ = self._once(
-            ("score", encoding, recipe.score_tokens), lambda: score_parts.tokens(recipe.score_tokens)
-        )
-        return train_tokens, largest, score_tokens, stand_in
+        score = self._once(("score", encoding, recipe.score_tokens), lambda: score_parts.count(recipe.score_tokens))
+        return Layout(train, score, stand_in)
 
     def split(self, task: str) -> TaskRows:
         """A task's rows as they are split into folds."""
@@ -129,34 +135,43 @@ class Planner:
         folds = self.folds(recipe, task, validation_rows)
         if not folds:
             return []
-        train_tokens, largest, score_tokens, stand_in = self.tokens(recipe, task)
-        largest, row = -(-largest // ROUND) * ROUND, max(1, round(score_tokens))
+        layout = self.layout(recipe, task)
+        largest, row = layout.sizes()
         cost, pack = self.cost(recipe, largest, row), max(row, min(recipe.score_tokens, 4096))
         scoring = pack_cost(recipe, self._shape(recipe), pack, row, train=False)
         answers = [self.answers(recipe, task, splits) + fold.validation for fold in folds]
-        trained = [fold.train * recipe.epochs * train_tokens + self._auxiliary_tokens(recipe, task) for fold in folds]
-        scored = [count * score_tokens for count in answers]
-        work = [
-            cost.flops / largest * train + scoring.flops / pack * score
+        trained = [self._training_load(recipe, task, fold.train, cost.flops / largest) for fold in folds]
+        scored = [self._scoring_load(layout.score, count, scoring.flops / pack) for count in answers]
+        host, speed = self._once(("host", recipe), lambda: measure_host(recipe, self.folder)), self.speed(recipe)
+        seconds = [
+            training_seconds(train, recipe, cost, host, self.device, speed)
+            + scoring_seconds(score, recipe, scoring, host, self.device, speed)
             for train, score in zip(trained, scored, strict=True)
         ]
+        tokens = [load.flops / cost.flops * largest for load in trained] + [n * layout.score.tokens for n in answers]
         return [
             Step(
                 notebook, name, task, round(sum(fold.train for fold in folds) * recipe.epochs), sum(answers),
-                round(np.mean([fold.queries for fold in folds])), sum(trained) + sum(scored), sum(work), cost,
-                tuple(flops / self.speed(recipe) / 3600 for flops in work), self.workers(recipe), stand_in,
+                round(np.mean([fold.queries for fold in folds])), sum(tokens), sum(load.flops for load in [*trained, *scored]), cost,
+                tuple(second / 3600 for second in seconds), self.workers(recipe), layout.stand_in,
                 self.download(recipe.model) + keep * len(folds) * 4 * cost.trained, self.misfit(recipe, largest, row),
-                any(fold.estimate for fold in folds),
+                any(fold.estimate for fold in folds), host.micro_batch,
             )
         ]  # fmt: skip
 
-    def _auxiliary_tokens(self, recipe: Recipe, task: str) -> float:
-        """Tokens of stage 1, which has as many epochs; 0 without an auxiliary task."""
-        auxiliary = AUXILIARY[task]
-        if not recipe.auxiliary_rows or auxiliary not in self.texts:
-            return 0.0
-        row_tokens, *_ = self.tokens(recipe, auxiliary)
-        return min(recipe.auxiliary_rows, len(self.texts[auxiliary].train)) * recipe.epochs * row_tokens
+    def _training_load(self, recipe: Recipe, task: str, rows: int, token_flops: float) -> Load:
+        """What a fold's training computes; stage 1, where there is one, has as many epochs."""
+        stages, auxiliary = [(rows, self.layout(recipe, task).train)], AUXILIARY[task]
+        if recipe.auxiliary_rows and auxiliary in self.texts:
+            first = min(recipe.auxiliary_rows, len(self.texts[auxiliary].train))
+            stages.append((first, self.layout(recipe, auxiliary).train))
+        tokens, batches = (sum(count * getattr(c, name) for count, c in stages) for name in ("tokens", "batches"))
+        steps = sum(count for count, _ in stages) / recipe.batch_rows
+        return Load(batches * recipe.epochs, tokens * recipe.epochs * token_flops, steps * recipe.epochs)
+
+    def _scoring_load(self, counts: Counts, rows: int, token_flops: float) -> Load:
+        """What answering so many rows computes."""
+        return Load(rows * counts.batches, rows * counts.tokens * token_flops)
 
     def download(self, name: str) -> float:
         """Bytes to download for a network, in 16 bits; 0 where its weights are here or a former call has counted them."""
@@ -251,28 +266,6 @@ class Planner:
             steps += self.step("06", f"{name}, {HELD_OUT}", recipe, task, (), rows)
         return steps
 
-    def translation(self) -> list[Step]:
-        """The step that translates the distinct non-English queries; none where the profile translates with a word list."""
-        name = self.profile.translation
-        if name not in ZOO:
-            return []
-        parts = [
-            table[["language", "query"]]
-            for texts in self.texts.values()
-            for table in (texts.train, *texts.splits.values())
-        ]
-        distinct = pd.concat(parts).query("language != 'en'").drop_duplicates()
-        tokenizer, _ = open_tokenizer(name, self.folder)
-        sample = distinct.sample(min(len(distinct), SAMPLE), random_state=0)["query"].tolist()
-        mean = np.mean([len(ids) for ids in tokenizer(sample)["input_ids"]])
-        tokens = 2 * mean * len(distinct)  # read, and written
-        # Two operations per weight of the encoder or of the decoder, half of the network.
-        flops = tokens * ZOO[name].parameters
-        cost = Cost(int(ZOO[name].parameters), 0, 2 * ZOO[name].parameters, 0, 0, 1e9, flops)
-        hours = flops / (self.device.peak * DECODING * self.device.count) / 3600  # all GPUs or cores share it
-        queries, disk = len(distinct), sum(map(self.download, filter(None, (name, self.profile.retranslation))))
-        return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, (hours,), 1, True, disk)]
-
 
 def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder: str) -> list[Step]:
     """Every step of a profile that trains a network, in the pipeline's order.
@@ -282,7 +275,7 @@ def make_plan(profile: Profile, texts: dict[str, Texts], device: Device, folder:
     """
     planner = Planner(profile, texts, device, folder)
     tasks = [task for task in TASKS if task in texts]
-    steps = planner.translation()
+    steps = plan_translation(planner.profile, texts, device, folder, planner.download)
     steps += [step for task in tasks for step in planner.bakeoff(task)]
     finalists = {task: planner.finalists(task) for task in tasks}
     steps += [step for task in tasks for step in planner.tapt(finalists[task][0], task)]

@@ -3,8 +3,8 @@
 import math
 
 from utils.planning.devices import CPU, Device
-from utils.planning.plan import DECODING
 from utils.planning.schedule import Step, elapsed_hours
+from utils.planning.translation import DECODING
 
 
 def disk_needed(steps: list[Step]) -> float:
@@ -44,12 +44,18 @@ def write_plan(steps: list[Step], device: Device, why: str, free: float) -> str:
 def _assumptions(steps: list[Step], device: Device, why: str) -> list[str]:
     """The device, and what the plan takes for granted."""
     workers = max((step.workers for step in steps), default=1)
+    slowest = max(steps, key=lambda step: step.host, default=None)
+    host = (
+        f"; the host's launches as measured here, up to {slowest.host * 1e3:.0f} ms a micro-batch ({slowest.name})"
+        if slowest
+        else ""
+    )
     beside = f"; {workers} trainings side by side, each on a device" if workers > 1 else ""
     return [
         f"device:  {device.count} x {device.name}, {device.memory / 1e9:.0f} GB, peak {device.peak / 1e12:.3g} TFLOP/s ({why})",
-        f"assumed: {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation{beside}; each"
-        " non-English query is paired with an English one of the data",
-        "         05 and 06 train the most expensive networks that 04 may choose, TAPT is adopted, baselines (next to free) are left out",
+        f"assumed: {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation{beside}{host}",
+        "         each non-English query is paired with an English one of the data; baselines, next to free, are left out;",
+        "         05 and 06 train the most expensive networks that 04 may choose, and TAPT is adopted",
     ]
 
 

@@ -16,6 +16,7 @@ from utils.training import packing
 from utils.training.tokens import Encoded, encode
 
 SAMPLE = 20_000  # distinct queries that are tokenised
+ROUND = 256  # the largest pack is rounded up to a multiple of so many tokens
 BLOCK = 400  # consecutive rows in the order of scoring that are sampled together
 
 
@@ -91,20 +92,42 @@ def sample_neighbours(table: pd.DataFrame, recipe: Recipe, task: str, count: int
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What batches of a budget come to: tokens a row, padding included, tokens of the largest batch, batches a row."""
+
+    tokens: float
+    largest: int
+    batches: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows are laid out in training and in scoring; `stand_in`: counted with another model's tokenizer."""
+
+    train: Counts
+    score: Counts
+    stand_in: bool
+
+    def sizes(self) -> tuple[int, int]:
+        """Tokens of the largest training pack, rounded up, and of a row in scoring."""
+        return -(-self.train.largest // ROUND) * ROUND, max(1, round(self.score.tokens))
+
+
+@dataclass(frozen=True)
 class Parts:
     """Sampled parts of a table as token ids, each packed separately: steps of an epoch, or rows to score."""
 
     encoded: Encoded
     ends: list[int]  # row number after each part's last row
 
-    def tokens(self, budget: int) -> tuple[float, int]:
-        """Tokens a row, and tokens of the largest batch, in batches of at most `budget` tokens, padding included."""
+    def count(self, budget: int) -> Counts:
+        """The counts of batches of at most `budget` tokens."""
         sizes = [
             packing.count_tokens(self.encoded, pack)
             for start, end in zip([0, *self.ends], self.ends, strict=False)
             for pack in packing.batches(self.encoded, np.arange(start, end), budget)
         ]
-        return sum(sizes) / self.ends[-1], max(sizes)
+        return Counts(sum(sizes) / self.ends[-1], max(sizes), len(sizes) / self.ends[-1])
 
 
 def encode_parts(table: pd.DataFrame, recipe: Recipe, task: str, tokenizer: Any, parts: list[np.ndarray]) -> Parts:

@@ -26,6 +26,7 @@ class Step:
     disk: float  # bytes of downloaded weights and of trained parameters
     misfit: str = ""  # why it does not fit the device, and the setting that makes it fit; empty = it fits
     rough: bool = False  # rows are an estimate, as they hang on translations
+    host: float = 0.0  # seconds in which the host launches a micro-batch, measured here
 
     @property
     def hours(self) -> float:

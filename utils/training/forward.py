@@ -55,6 +55,8 @@ def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
         packed = logits(model, encoded, chosen, pad_id)
         single = torch.cat([model(input_ids=torch.tensor([ids], device=device)).logits.float() for ids in sequences])
         padded = model(**_to(pad(sequences, pad_id), device)).logits.float()
+    if not single.isfinite().all():
+        return  # no question of masks: the loss will tell
     scale = 1 + single.abs().max()
     difference, noise = (float((found - single).abs().max() / scale) for found in (packed, padded))
     half = torch.is_autocast_enabled(device.type) or _in_16_bits(model)

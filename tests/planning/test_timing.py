@@ -1,0 +1,63 @@
+"""The plan's seconds: the slowest of host, arithmetic and memory on a GPU, one after the other on a core."""
+
+import pytest
+import torch
+
+from utils.core.recipe import Recipe
+from utils.models import shapes
+from utils.planning import devices
+from utils.planning.cost import Cost
+from utils.planning.host import Host, measure_host
+from utils.planning.timing import Load, scoring_seconds, training_seconds, weight_bytes
+
+RECIPE = Recipe("a", "qwen", "qwen3-0.6b", pooling="last", precision="bfloat16")
+COST = Cost(1000, 10, 2000, 0, 0, 0, 0)
+HOST = Host(micro_batch=0.1, step=0.5, scoring=0.02)
+GPU = devices.Device("gpu", 1e9, 1e12, 4, 0.5, bandwidth=1e6, link=1e4)
+CORE = devices.Device(devices.CPU, 1e9, 1e12, 2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("flops", "bandwidth", "seconds"),
+    [
+        (1e12, 1e6, 2.0),  # arithmetic: 1e12 at half of the peak
+        (1e9, 1e6, 1.0),  # the host: ten batches of .1 s
+        (1e9, 1e4, 4.0),  # the memory: ten times two passes over 2,000 bytes
+    ],
+)
+def test_a_gpu_waits_for_the_slowest(flops: float, bandwidth: float, seconds: float) -> None:
+    gpu = devices.Device("gpu", 1e9, 1e12, 4, 0.5, bandwidth=bandwidth, link=1e4)
+    assert training_seconds(Load(10, flops), RECIPE, COST, HOST, gpu, 5e11) == pytest.approx(seconds)
+    checkpointed = training_seconds(Load(10, 1e9), RECIPE.with_(checkpointing=True), COST, HOST, gpu, 5e11)
+    assert checkpointed == pytest.approx(max(1.0, 10 * 3 * 2000 / bandwidth))
+
+
+def test_a_core_does_one_after_the_other_and_steps_come_on_top() -> None:
+    assert training_seconds(Load(10, 1e12, 2), RECIPE, COST, HOST, CORE, 5e11) == pytest.approx(2.0 + 1.0 + 2 * 0.5)
+    assert scoring_seconds(Load(10, 1e12), RECIPE, COST, HOST, CORE, 5e11) == pytest.approx(2.0 + 0.2)
+
+
+def test_sharded_weights_travel_for_every_pass() -> None:
+    alone = training_seconds(Load(10, 1e9, 2), RECIPE, COST, HOST, GPU, 5e11)
+    third = training_seconds(Load(10, 1e9, 2), RECIPE.with_(zero_stage=3), COST, HOST, GPU, 5e11)
+    second = training_seconds(Load(10, 1e9, 2), RECIPE.with_(zero_stage=2), COST, HOST, GPU, 5e11)
+    assert second - alone == pytest.approx(2 * 2 * 4 * 10 / 1e4)
+    assert third - second == pytest.approx(10 * 2 * 2000 / 1e4)
+
+
+def test_weights_take_the_bytes_of_their_precision() -> None:
+    assert weight_bytes(RECIPE, COST) == 2000 and weight_bytes(RECIPE.with_(precision="float32"), COST) == 4000
+    assert (
+        weight_bytes(RECIPE.with_(tuning="full"), COST) == 4000
+    )  # 16 bits are for what is computed, not for what is kept
+    assert 500 < weight_bytes(RECIPE.with_(quantisation="nf4"), COST) < 550
+
+
+def test_the_host_is_measured_on_a_network_as_deep_and_leaves_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    assert shapes.narrow("qwen3-0.6b").num_hidden_layers == 28
+    host = measure_host(RECIPE)
+    assert host.micro_batch > host.scoring > 0 < host.step and torch.get_num_threads() == before
+    assert measure_host(RECIPE.with_(name="b", rows=3)) is host
+    kinds = shapes.narrow("gemma-3-12b").layer_types
+    assert len(kinds) == 48 and kinds.count("full_attention") == 8
