@@ -144,7 +144,7 @@ def test_weights_leave_where_they_are_not_kept(tiny_gemma: Path, tmp_path: Path)
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob(fit.DONE))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_any_number_of_workers_leaves_the_same_tables(workers: int, tiny_gemma: Path, tmp_path: Path) -> None:
     plans = [Plan([TINY, WORDS], DATA, tmp_path / str(workers))]
     crossfit.fit_plans(plans, Runtime(tiny_gemma, style="none", devices=(CPU,) * workers))

@@ -2,14 +2,22 @@
 
 import itertools
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 import work
 
+from utils import profiles
+from utils.data.raw import read_folder
 from utils.experiment import devices, pool
 from utils.experiment.pool import Call, Task, WorkerError
+from utils.planning import plan, sampling
+from utils.planning.devices import GPUS
+from utils.planning.host import Host
+from utils.planning.schedule import elapsed_hours
 
 ONE, TWO = (devices.CPU,), (devices.CPU,) * 2
 
@@ -102,3 +110,23 @@ def test_nothing_to_do_starts_nothing(capsys: pytest.CaptureFixture, monkeypatch
     monkeypatch.setattr(pool, "_work", lambda *_: pytest.fail("a worker was started"))
     pool.run([], TWO, "lines")
     assert capsys.readouterr().out == ""
+
+
+def test_four_devices_take_as_long_as_the_plan_foresees(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that stand for four GPUs and are busy for as long as the plan says, an hour being some seconds."""
+    monkeypatch.setattr(plan, "measure_host", lambda recipe, folder: Host(1e-3, 1e-3, 1e-4))
+    profile = profiles.load("a100", "profile.candidates=xlm-roberta-large,gemma-3-12b")
+    gpus, texts = replace(GPUS["h200"], count=4), sampling.gather_texts(read_folder(small))
+    steps = [step for step in plan.make_plan(profile, texts, gpus, "") if step.notebook == "04"]
+    second = 6.0 / elapsed_hours(steps)
+    tasks = []
+    for hours in (hours for step in steps for hours in step.jobs):
+        call = Call(work.wait, (tmp_path, f"{len(tasks)}", hours * second))
+        tasks.append(Task(f"job {len(tasks)}", (call,), hours))
+    assert len(tasks) > 4
+    pool.run([task("warm", work.wait, tmp_path, "warm", 0.0)], ONE, "none")  # the server that workers are forked from
+    start = time.monotonic()
+    pool.run(tasks, tuple(f"cuda:{number}" for number in range(4)), "none", bind=work.stand_for)
+    assert time.monotonic() - start == pytest.approx(6.0, rel=0.25)

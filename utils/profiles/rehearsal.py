@@ -11,11 +11,11 @@ FEW = 48  # rows of a training
 def rehearse(profile: Profile, name: str) -> Profile:
     """A profile in small, on embedded data of its own: every step of it, every network of its own class.
 
-    Its encoder trains under ZeRO-2 and the network that is compared with its variants under ZeRO-3, as they would where
-    they fit no device; all others, the variants too, are jobs side by side. Float16 trains without DeepSpeed.
+    Of a profile for several GPUs the encoder trains under ZeRO-2, and the network that is compared with its variants
+    under ZeRO-3, as they would where they fit no device; all others, the variants too, are jobs side by side.
     """
     first = next(recipe.name for recipe in profile.candidates if recipe.kind == "classifier")
-    stages = {first: 2, profile.comparison: 3}
+    stages = {first: 2, profile.comparison: 3} if profile.ranks == 0 else {}
     candidates = [_in_small(recipe, stages.get(recipe.name, 0)) for recipe in profile.candidates]
     return replace(
         profile,
@@ -24,7 +24,8 @@ def rehearse(profile: Profile, name: str) -> Profile:
         rows=400,
         validation_rows=FEW,
         candidates=tuple(candidates),
-        finals=tuple(replace(final, rows=FEW) for final in profile.finals),
+        finals=tuple(replace(final, rows=FEW, folds=final.folds[:2]) for final in profile.finals),
+        held_out=1,
         rows_by_task=(),
         tapt_rows=FEW,
         held_out_rows=FEW,
@@ -42,5 +43,4 @@ def rehearse(profile: Profile, name: str) -> Profile:
 def _in_small(recipe: Recipe, stage: int) -> Recipe:
     """A candidate on few rows, with the one field changed that a CPU cannot run: FlexAttention has no backward pass there."""
     kernel = "eager" if recipe.attention == "flex_attention" else recipe.attention
-    shardable = recipe.precision != "float16" and recipe.quantisation == "none" and recipe.kind == "classifier"
-    return recipe.with_(rows=FEW, answer_rows=FEW, attention=kernel, zero_stage=stage if shardable else 0)
+    return recipe.with_(rows=FEW, answer_rows=FEW, attention=kernel, zero_stage=stage)
