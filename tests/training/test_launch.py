@@ -46,7 +46,7 @@ TRAIN, VALIDATION = rows(61, 100), rows(21, 900)  # no multiples of two: a rank 
 
 def train(recipe: Recipe, folder: Path, models: Path, topology: Topology, seconds: float = 120.0) -> np.ndarray:
     runtime = Runtime(models, True, "none", topology, seconds)
-    job = Job(recipe, "QC", 0, TRAIN, None, {"oof": VALIDATION}, folder, "tiny", "tag")
+    job = Job(recipe, "QC", 0, TRAIN, None, {"oof": VALIDATION}, folder, "tiny", "tag", {"oof": "tag"})
     jobs.fit_fold(job, runtime)
     assert json.loads((folder / "facts.json").read_text())["train_rows_per_s"] > 0
     answers = read_table(folder / "oof.parquet").set_index("id")["probability"]
