@@ -12,7 +12,8 @@ def rehearse(profile: Profile, name: str) -> Profile:
     """A profile in small, on embedded data of its own: every step of it, every network of its own class.
 
     Of a profile for several GPUs the encoder trains under ZeRO-2, and the network that is compared with its variants
-    under ZeRO-3, as they would where they fit no device; all others, the variants too, are jobs side by side.
+    under ZeRO-3, as they would where they fit no device; all others, the variants too, are jobs side by side. The
+    translator is of MADLAD-400's class, the one that a tiny network is made of.
     """
     first = next(recipe.name for recipe in profile.candidates if recipe.kind == "classifier")
     stages = {first: 2, profile.comparison: 3} if profile.ranks == 0 else {}
@@ -20,6 +21,7 @@ def rehearse(profile: Profile, name: str) -> Profile:
     return replace(
         profile,
         name=name,
+        translation=profile.translation if profile.translation.startswith("madlad") else "madlad400-3b-mt",
         sample_rows=400,
         rows=400,
         validation_rows=FEW,
