@@ -118,14 +118,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _part_problem(options: argparse.Namespace) -> str:
     """What is wrong with `--part`, and what to do, or the empty text."""
-    if not options.part:
-        return ""
-    if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", options.part):
-        return f"--part {options.part}: write K/N, as in 1/2"
-    number, _, count = options.part.partition("/")
-    if int(number) > int(count):
-        return f"--part {options.part}: there are {count} parts only"
-    if options.hosts:
+    try:
+        part = settings.parse_part(options.part)
+    except ValueError as error:
+        return f"--part {error}"
+    if part and options.hosts:
         return "--part and --hosts: --hosts starts the parts by itself; leave one of the two out"
     return ""
 

@@ -100,15 +100,14 @@ def check_networks(profile: Profile, models: str) -> list[str]:
 
 def fetch_networks(profile: Profile, networks: list[str], models: str) -> None:
     """Download what is not here. Raises WeightsError, too, for a network whose rows cannot be packed as its recipe says."""
-    for name in networks:
-        weights.resolve(name, models, profile.offline)
+    folders = {name: weights.resolve(name, models, profile.offline) for name in networks}
     decoders = [recipe for recipe in profile.candidates if recipe.pooling == "last"]
     if not decoders:
         return
     from utils.models import build  # as above
 
     for recipe in decoders:
-        build.check_packing(recipe, weights.resolve(recipe.model, models, profile.offline))
+        build.check_packing(recipe, folders[recipe.model])
 
 
 def earlier_settings(options: argparse.Namespace, run: paths.Run, profile: str) -> settings.Settings | None:

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def save(run: Run, settings: Settings) -> Settings:
     settings = replace(settings, data_hash=hash_data(Path(settings.data)))
     write_json(run.settings, asdict(settings))
     return settings
+
+
+def parse_part(part: str) -> tuple[int, int] | None:
+    """`"2/3"` -> (2, 3); None for the empty text. Raises ValueError, with what to write, for any other."""
+    if not part:
+        return None
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
+    if match is None:
+        raise ValueError(f"{part}: write K/N, as in 1/2")
+    number, count = map(int, match.groups())
+    if number > count:
+        raise ValueError(f"{part}: there are {count} parts only")
+    return number, count
 
 
 def absolute(folder: str) -> str:

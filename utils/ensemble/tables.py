@@ -23,7 +23,7 @@ BASELINE_NAMES = ("tfidf", "overlap", "wordpairs", "zeroshot")
 ENSEMBLE = "ensemble"  # its name among the recipes
 # held-out: languages that a network of the member never saw; related: queries with like ones in its training
 SPLITS = ("oof", "related", "held-out", "dev", "test")
-RELATED = "related"
+RELATED = "related"  # the split of these rows, which are withheld from training
 LEAST_RELATED = 50  # rows; fewer say nothing
 
 

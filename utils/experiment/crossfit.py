@@ -17,15 +17,15 @@ from utils.data import folds
 from utils.data.predictions import average_folds
 from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, write_table
 from utils.data.text import TEXT_VERSION
+from utils.ensemble.tables import RELATED
 from utils.experiment import baselines
-from utils.experiment.fit import DONE, ENGINE, TRAINING_VERSION, Job, Tables
+from utils.experiment.fit import ENGINE, TRAINING_VERSION, Job, Tables, is_trained
 from utils.experiment.jobs import run_jobs, share_jobs
 from utils.experiment.runtime import Runtime
 from utils.profiles.base import HELD_OUT
 
 TRAINED_ON = ("id", "query", "query_en", "target", "label")  # what a training reads of its rows
 ANSWERED = ("id", "language", "query", "query_en", "target")  # what an answer reads
-RELATED = "related"  # a split of training rows that are withheld, each with a like query in training
 VERSIONS = (f"text {TEXT_VERSION}", f"training {TRAINING_VERSION}", f"baselines {baselines.VERSION}")
 
 
@@ -165,8 +165,8 @@ def find_missing(jobs: Sequence[Job]) -> list[Job]:
         if not missing:
             print(f"  {job.title}: reused", flush=True)
             continue
-        trained_already = job.keep and read_facts(job.folder / DONE).get("tag") == job.tag
-        found.append(replace(job, tables={split: job.tables[split] for split in missing}) if trained_already else job)
+        answers_only = job.keep and is_trained(job.folder, job.tag)
+        found.append(replace(job, tables={split: job.tables[split] for split in missing}) if answers_only else job)
     return found
 
 

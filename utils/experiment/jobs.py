@@ -54,10 +54,10 @@ def share_jobs(jobs: Sequence[Job], runtime: Runtime) -> Sequence[Job]:
         return jobs
     number, count = runtime.part
     loads, own = [0.0] * count, []
-    alone = [job for job in jobs if not _on_ranks(job, runtime)]
-    for job in sorted(alone, key=lambda job: (-_cost(job, runtime), job.title)):
+    alone = [(_cost(job, runtime), job) for job in jobs if not _on_ranks(job, runtime)]
+    for cost, job in sorted(alone, key=lambda pair: (-pair[0], pair[1].title)):
         least = loads.index(min(loads))
-        loads[least] += _cost(job, runtime)
+        loads[least] += cost
         own += [job] if least + 1 == number else []
     return own
 

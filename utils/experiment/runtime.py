@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils.core.progress import Style
 from utils.core.recipe import Recipe
-from utils.core.settings import Settings
+from utils.core.settings import Settings, parse_part
 from utils.experiment.devices import list_devices
 from utils.models import weights
 from utils.profiles.base import Profile
@@ -43,16 +43,6 @@ def make_runtime(settings: Settings, profile: Profile, style: Style, part: str =
     return Runtime(
         models, profile.offline, style, topology, devices=list_devices(profile.workers), part=parse_part(part)
     )
-
-
-def parse_part(part: str) -> tuple[int, int] | None:
-    """`"2/3"` -> (2, 3); None for the empty text. Raises ValueError for any other."""
-    if not part:
-        return None
-    number, _, count = part.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise ValueError(f"part {part!r}: write K/N, as in 1/2")
-    return int(number), int(count)
 
 
 def run_ranks(job: Path, topology: Topology, style: Style) -> None:

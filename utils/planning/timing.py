@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.core.recipe import Recipe
-from utils.models.precision import HALF
+from utils.models.precision import weights_dtype
 from utils.planning.cost import NF4_BYTES, Cost
 from utils.planning.devices import CPU, Device
 from utils.planning.host import Host
@@ -38,8 +38,7 @@ def weight_bytes(recipe: Recipe, cost: Cost) -> float:
     """Bytes of a network's weights, whole."""
     if recipe.quantisation == "nf4":
         return cost.parameters * NF4_BYTES
-    half = recipe.precision in HALF and (recipe.tuning == "lora" or recipe.zero_stage > 0)
-    return cost.parameters * (2 if half else 4)
+    return cost.parameters * weights_dtype(recipe).itemsize
 
 
 def _busy(load: Load, host: float, moved: float, device: Device, speed: float) -> float:
