@@ -57,6 +57,7 @@ install() {
     for info in .venv/lib/python*/site-packages/*.dist-info; do
         [ -e "$info/RECORD" ] || rm -rf "$info"
     done
+    .venv/bin/python -m utils.core.downloads $((free + used)) || exit 2
     # DeepSpeed compiles its operators when they are first used, not now.
     DS_BUILD_OPS=0 PIP_USER=0 .venv/bin/python -I -m pip install --quiet --disable-pip-version-check -r requirements.txt || unfinished
     .venv/bin/python -m utils.core.environment || unfinished

@@ -18,6 +18,7 @@ from utils.core.schema import TASKS
 from utils.data import clean
 from utils.data.raw import read_folder
 from utils.models import build, precision, trained, weights
+from utils.models.attention import choose_kernel
 from utils.models.decoders import decoder_class
 from utils.profiles.base import MAX_LENGTH, QUERY_FIRST
 from utils.profiles.laptop import E5, GEMMA, LAPTOP
@@ -159,7 +160,7 @@ def open_networks(recipe: Recipe, train: bool) -> Networks:
 def large_network(shape: dict[str, Any], recipe: Recipe, folder: Path) -> nn.Module:
     """A network of Gemma-3's class with random weights, created on the device in bf16; with `nf4` its blocks are in 4-bit."""
     config = Gemma3TextConfig(**shape, num_labels=2, pad_token_id=build.load_tokenizer(folder).pad_token_id)
-    config._attn_implementation = recipe.attention
+    config._attn_implementation = choose_kernel(recipe, config)
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:

@@ -49,7 +49,7 @@ from utils.core.recipe import Recipe
 from utils.models import precision, shapes
 from utils.planning.cost import pack_cost
 from utils.planning.devices import measure_peak, wait
-from utils.training import packing
+from utils.training import engines, packing
 from utils.training.loop import fit
 from utils.training.predict import predict
 
@@ -94,7 +94,18 @@ def our_training(case: Case, networks: Networks, table: pd.DataFrame) -> Run:
         seconds = time.perf_counter() - start
         with tempfile.TemporaryDirectory() as name:
             label, folder = table["label"].to_numpy(), Path(name)
-            result = fit(networks.ours, encoding, label, case.recipe, networks.pad_id, folder, "", "", "none", PATIENCE)
+            result = fit(
+                engines.start(networks.ours, case.recipe),
+                encoding,
+                label,
+                case.recipe,
+                networks.pad_id,
+                folder,
+                "",
+                "",
+                "none",
+                PATIENCE,
+            )
         wait(precision.device())
         batches = [batch for step in packing.training_steps(encoding, case.recipe) for batch in step]
         token_count = sum(packing.count_tokens(encoding, batch) for batch in batches)

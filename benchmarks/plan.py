@@ -29,6 +29,7 @@ from utils.planning.cost import Cost, pack_cost
 from utils.planning.host import measure_host
 from utils.planning.timing import Load, training_seconds
 from utils.profiles.laptop import LAPTOP
+from utils.training import engines
 from utils.training.loop import FitResult, fit
 from utils.training.tokens import Encoded
 
@@ -55,7 +56,7 @@ class Packs:
         rows = Encoded(self.encoded.rows[:count], self.encoded.group[:count], self.encoded.packed)
         label = np.arange(count) % 2
         with tempfile.TemporaryDirectory() as folder:
-            return fit(network, rows, label, self.recipe, 0, Path(folder), "", "", "none")
+            return fit(engines.start(network, self.recipe), rows, label, self.recipe, 0, Path(folder), "", "", "none")
 
     def row_seconds(self, network: nn.Module) -> float:
         """Seconds of a training row: of all steps less those of one, so that what a training does once is left out."""

@@ -28,7 +28,7 @@ from utils.evaluation.thresholds import cross_fit
 from utils.models import build, trained, weights
 from utils.profiles.laptop import LAPTOP
 from utils.sample.dataset import open_folder
-from utils.training import tokens
+from utils.training import engines, tokens
 from utils.training.loop import fit
 from utils.training.predict import predict
 
@@ -85,7 +85,18 @@ def answer(arm: Arm, seed: int, tables: dict[tuple[str, str], pd.DataFrame]) -> 
         rows = tokens.encode(train, arm.task, tokenizer, recipe, encoder=False)
         title = f"{arm.name} seed {seed}"
         label, pad_id = train["label"].to_numpy(), tokenizer.pad_token_id
-        fit(network, rows, label, recipe, pad_id, Path(checkpoint), "", title, "lines", save_seconds=1e9)
+        fit(
+            engines.start(network, recipe),
+            rows,
+            label,
+            recipe,
+            pad_id,
+            Path(checkpoint),
+            "",
+            title,
+            "lines",
+            save_seconds=1e9,
+        )
     rows = tokens.encode(test, arm.task, tokenizer, recipe, encoder=False)
     probability = predict(network.eval(), rows, recipe.score_tokens, pad_id, title, "lines")
     table = test[["id", "query", "label"]].assign(probability=probability)

@@ -14,7 +14,8 @@ HEIGHTS = (
     {"sample", "training", "evaluation"},
     {"ensemble", "translation", "profiles"},
     {"experiment", "planning"},
-    {"arguments", "preparation", "parts", "doctor", "pipeline", "score", "submit", "export"},
+    {"running"},
+    {"arguments", "pipeline", "score", "submit", "export"},
 )
 MODULES = sorted((ROOT / "utils").rglob("*.py"))
 TOP = sorted({path.relative_to(ROOT / "utils").parts[0].removesuffix(".py") for path in MODULES} - {"__init__"})

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import doctor, parts
 from utils.arguments import notebooks, parse
 from utils.core import paths
 from utils.core.errors import InputError, PartDone
 from utils.core.schema import TASK_NAMES
 from utils.core.streams import accept_all_text
 from utils.evaluation import leaderboard, report
-from utils.preparation import prepare
+from utils.running import doctor, parts
+from utils.running.preparation import prepare
 
 DONE, FAILED, REFUSED = 0, 1, 2
 PART, INTERRUPTED = -1, -2  # how notebooks may end besides: exit codes DONE and FAILED

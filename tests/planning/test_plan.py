@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from utils import pipeline, preparation, profiles
+from utils import pipeline, profiles
 from utils.core import paths
 from utils.core.errors import DeviceError
 from utils.core.paths import Run
@@ -30,6 +30,7 @@ from utils.planning.host import Host
 from utils.profiles.a100 import A100, NETWORKS
 from utils.profiles.base import Final, Profile
 from utils.profiles.laptop import LAPTOP
+from utils.running import preparation
 from utils.training import accelerator, packing, tokens
 
 CANDIDATES = {recipe.name: recipe for recipe in A100.candidates}

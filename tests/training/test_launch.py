@@ -27,7 +27,7 @@ from utils.training.ranks import Topology, parse_topology
 
 RECIPE = Recipe(
     "tiny", "gemma", "gemma-3-270m", pooling="last", max_length=48, lora_rank=4, batch_rows=8, share_rows=3, pack_tokens=48,
-    sequence_tokens=48, learning_rate=1e-3, epochs=2.0, checkpointing=True,
+    sequence_tokens=48, score_tokens=96, learning_rate=1e-3, epochs=2.0, checkpointing=True,
 )  # fmt: skip
 TWO = Topology(ranks=2)
 PATIENCE = 300  # seconds that anything may take on a busy machine
@@ -41,7 +41,10 @@ def rows(count: int, first: int) -> pd.DataFrame:
     return pd.DataFrame(columns).assign(label=[number % 2 for number in numbers])
 
 
-TRAIN, VALIDATION = rows(61, 100), rows(21, 900)  # no multiples of two: a rank has a turn without work
+TRAIN, VALIDATION = (
+    rows(61, 100),
+    rows(21, 900),
+)  # no multiples of two: a rank has a turn without work, and a batch less to score
 
 
 def train(recipe: Recipe, folder: Path, models: Path, topology: Topology, seconds: float = 120.0) -> np.ndarray:

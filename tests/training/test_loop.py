@@ -84,8 +84,9 @@ class Case:
     def fit(self, model: torch.nn.Module, folder: Path, **options: object) -> loop.FitResult:
         folder.mkdir(parents=True, exist_ok=True)
         return loop.fit(
-            model, self.rows, LABEL, self.recipe, self.tokenizer.pad_token_id, folder, "tag", "test", "none", **options
-        )
+            engines.start(model, self.recipe), self.rows, LABEL, self.recipe, self.tokenizer.pad_token_id, folder, "tag",
+            "test", "none", **options,
+        )  # fmt: skip
 
     def score(self, model: torch.nn.Module, tokens: int = 4096) -> np.ndarray:
         return predict(model.eval(), self.rows, tokens, self.tokenizer.pad_token_id, "", "none")

@@ -69,7 +69,7 @@ def write_translator(name: str, folder: Path) -> None:
     {"madlad": write_madlad, "nllb": write_nllb}[ZOO[name].family](folder / name)
 
 
-@pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-3.3b"])
+@pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-distilled-600m"])
 def test_translators_run_on_their_true_class(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real loading and generation: what stands beside a text in its batch changes nothing, nor does a second device."""
     write_translator(name, tmp_path)
@@ -86,7 +86,7 @@ def test_translators_run_on_their_true_class(name: str, tmp_path: Path, monkeypa
 def test_each_family_gets_the_languages_as_its_own_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sequences: list[list[str]] = []
     monkeypatch.setattr(seq2seq, "_open_network", lambda *_: lambda sources: (sequences.extend(sources), sources)[1])
-    for name in ("madlad400-3b-mt", "nllb-200-3.3b"):
+    for name in ("madlad400-3b-mt", "nllb-200-distilled-600m"):
         write_translator(name, tmp_path)
         backends.open_backend(name, str(tmp_path)).translate(["rojo", "rojo"], ["es", "vn"])
     assert sequences[0] == sequences[1] == ["<2en>", "rojo", "</s>"]
@@ -116,8 +116,8 @@ def test_what_a_query_spells_never_steers_a_translator(tmp_path: Path, monkeypat
     monkeypatch.setattr(seq2seq, "_open_network", open_network)
     monkeypatch.setattr(tiny, "REHEARSAL", tmp_path)
     tiny.make_models(["madlad400-3b-mt"])
-    write_translator("nllb-200-3.3b", tmp_path)
-    for name, first, last in (("madlad400-3b-mt", ["<2en>"], []), ("nllb-200-3.3b", ["spa_Latn"], ["</s>"])):
+    write_translator("nllb-200-distilled-600m", tmp_path)
+    for name, first, last in (("madlad400-3b-mt", ["<2en>"], []), ("nllb-200-distilled-600m", ["spa_Latn"], ["</s>"])):
         backends.open_backend(name, str(tmp_path)).translate(TYPED, ["es"] * len(TYPED))
         tokenizer, sequences = opened[name]
         frame = [token for token in (tokenizer.bos_token,) if name.startswith("madlad") and token] + first
@@ -129,7 +129,7 @@ def test_what_a_query_spells_never_steers_a_translator(tmp_path: Path, monkeypat
             assert len(inner) > 1 and not steering & set(inner), pieces
 
 
-@pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-3.3b"])
+@pytest.mark.parametrize("name", ["madlad400-3b-mt", "nllb-200-distilled-600m"])
 def test_a_converted_folder_answers_as_the_network_does(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

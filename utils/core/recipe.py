@@ -58,7 +58,9 @@ class Recipe:
     pack_tokens: int = 2048  # tokens of one forward pass: of a trie, or padded
     sequence_tokens: int = 0  # maximum tokens of a sequence of a decoder's pack, one trie each; 0 = one trie
     score_tokens: int = 4096  # `pack_tokens` for scoring; halved when memory runs out
-    attention: Literal["sdpa", "eager", "flex_attention"] = "sdpa"  # of decoders
+    attention: Literal["auto", "sdpa", "eager", "flex_attention"] = (
+        "auto"  # kernel of decoders; auto: what `models.attention` says
+    )
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # float16: for GPUs without bfloat16
     quantisation: Literal["none", "nf4", "int8"] = "none"  # int8: for scoring only
     checkpointing: bool = False

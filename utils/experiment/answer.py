@@ -26,7 +26,7 @@ from utils.experiment import devices
 from utils.experiment.fit import answer_baseline
 from utils.experiment.runtime import run_ranks
 from utils.models import build, precision, weights
-from utils.training import ranks
+from utils.training import engines, ranks
 from utils.training.predict import predict
 from utils.training.ranks import Topology
 from utils.training.tokens import encode
@@ -75,10 +75,9 @@ def _score_network(
     tokenizer = build.load_tokenizer(base)
     rows = encode(table, task, tokenizer, recipe, build.is_encoder(base))
     network, title = build.load_scorer(recipe, base, folder), f"{recipe.name} {folder.name}"
-    with precision.autocast(recipe):
-        return predict(
-            network, rows, recipe.score_tokens, tokenizer.pad_token_id, title, style, share=ranks.world() > 1
-        )
+    alone = recipe.with_(zero_stage=recipe.zero_stage if ranks.world() > 1 else 0)
+    with engines.scoring(network, alone) as scorer, precision.autocast(recipe):
+        return predict(scorer, rows, recipe.score_tokens, tokenizer.pad_token_id, title, style, share=ranks.world() > 1)
 
 
 def _score_baseline(

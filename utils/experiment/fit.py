@@ -117,7 +117,9 @@ def _train(
     network, style = _Network(recipe, runtime.weights(recipe)), _style(runtime)
     probe = network.encode(job.train.head(PROBE), job.task)
     model = build.load_network(recipe, network.base)
-    model = trained.make_trainable(model, recipe, previous).to(precision.device())
+    model = trained.make_trainable(model, recipe, previous)
+    size = sum(p.numel() for p in model.parameters())
+    engine = engines.start(model, recipe)
     begin, before = network.log_odds(model, probe), read_facts(previous / DONE) if previous else {}
     limit = CONTINUES[recipe.precision]
     if before and difference(begin, before["end"]) > limit:
@@ -125,9 +127,8 @@ def _train(
             f"{title}: training does not begin where {previous.name} ended; the trained part was not continued"
         )
     rows, label = network.encode(table, task), table["label"].to_numpy()
-    size = sum(p.numel() for p in model.parameters())
     pad_id = network.tokenizer.pad_token_id
-    result = fit(model, rows, label, recipe, pad_id, folder, job.tag, title, style, runtime.save_seconds)
+    result = fit(engine, rows, label, recipe, pad_id, folder, job.tag, title, style, runtime.save_seconds)
     stats = {"tag": job.tag, "begin": begin, "end": network.log_odds(model, probe), "rows": len(table)}
     stats |= {"train_rows_per_s": result.rows_per_s, "parameters": size, "targets_truncated": rows.truncated}
     stats |= {"queries_truncated": rows.queries_truncated, "english_truncated": rows.english_truncated}
@@ -180,12 +181,12 @@ def answer(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
     """
     start, recipe = time.monotonic(), job.recipe
     network, probabilities = _Network(recipe, runtime.weights(recipe)), {}
-    scorer = build.load_scorer(recipe, network.base, job.folder)
+    model = build.load_scorer(recipe, network.base, job.folder)
     begin = time.monotonic()
-    for split, table in job.tables.items():
-        rows = network.encode(table, job.task)
-        pad_id, label = network.tokenizer.pad_token_id, f"{job.title}, {split}"
-        with precision.autocast(recipe):
+    with engines.scoring(model, recipe) as scorer, precision.autocast(recipe):
+        for split, table in job.tables.items():
+            rows = network.encode(table, job.task)
+            pad_id, label = network.tokenizer.pad_token_id, f"{job.title}, {split}"
             probabilities[split] = predict(
                 scorer, rows, recipe.score_tokens, pad_id, label, _style(runtime), share=True
             )

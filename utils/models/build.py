@@ -10,9 +10,10 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig,
 
 from utils.core.errors import WeightsError
 from utils.core.recipe import Recipe
+from utils.models.attention import choose_kernel
 from utils.models.decoders import decoder_class, explain_no_tries
 from utils.models.encoders import EncoderClassifier
-from utils.models.precision import device, quantisation, weights_dtype
+from utils.models.precision import quantisation, weights_dtype
 from utils.models.trained import load_trained
 from utils.models.weights import check_size, count_parameters
 
@@ -59,7 +60,7 @@ def load_network(recipe: Recipe, folder: Path) -> nn.Module:
     config.num_labels = 2
     model, found = decoder_class(config).from_pretrained(
         folder, config=config, dtype=weights_dtype(recipe), use_safetensors=True, quantization_config=quantisation(recipe),
-        attn_implementation=recipe.attention, output_loading_info=True, **mapping,
+        attn_implementation=choose_kernel(recipe, config), output_loading_info=True, **mapping,
     )  # fmt: skip
     _check_complete(folder, found)
     model.config.pad_token_id = load_tokenizer(folder).pad_token_id
@@ -93,5 +94,5 @@ def with_dropout(config: PreTrainedConfig, recipe: Recipe) -> PreTrainedConfig:
 
 
 def load_scorer(recipe: Recipe, weights: Path, trained: Path) -> nn.Module:
-    """The network of the `weights` folder with the `trained` folder's parameters, on the device, ready to score."""
-    return load_trained(load_network(recipe, weights), trained).to(device()).eval()
+    """The network of the `weights` folder with the `trained` folder's parameters, in the host's memory unless it is quantised."""
+    return load_trained(load_network(recipe, weights), trained).eval()

@@ -9,7 +9,7 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_MAPPIN
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from utils.models.attention import FULL, SLIDING, tree_masks
+from utils.models.attention import FULL, SLIDING, tree_masks, widen
 
 
 class _TrieReader:
@@ -18,10 +18,11 @@ class _TrieReader:
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Any = None, position_ids: Tensor | None = None,
         end: Tensor | None = None, leaves: Tensor | None = None, labels: Tensor | None = None, weights: Tensor | None = None,
-        **options: Any,
+        longest: int = 0, **options: Any,
     ) -> SequenceClassifierOutput:  # fmt: skip
         """Logits `[rows, 2]` of the rows that end at `leaves` `[rows]` of tries `input_ids, position_ids, end` `[sequences, width]`.
 
+        `longest` is the number of tokens of the longest row, where it is known (0 = not).
         With `labels` `[rows]` the loss too: the cross-entropies weighted by `weights` `[rows]`, else their mean.
         """
         if leaves is None:
@@ -30,9 +31,12 @@ class _TrieReader:
             )
         text = self.config.get_text_config()
         window, kinds = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
+        kernel = text._attn_implementation
+        if kernel == "flex_attention":
+            input_ids, position_ids, end, leaves = widen(input_ids, position_ids, end, leaves)
         # A class without kinds of layers takes one mask for all of them; it slides where it has a window.
         single = FULL if window is None else SLIDING
-        masks = tree_masks(end, position_ids, kinds or [single], window, text._attn_implementation, self.dtype)
+        masks = tree_masks(end, position_ids, kinds or [single], window, kernel, self.dtype, longest)
         mask = masks if kinds else masks[single]
         output = self.model(input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False)
         logits = self.score(output.last_hidden_state.flatten(0, 1)[leaves])

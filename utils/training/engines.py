@@ -5,17 +5,19 @@ process's share of a step's mean, so gradients are summed over processes, never 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from utils.core.recipe import Recipe
-from utils.models.precision import device
+from utils.models.precision import device, weights_dtype
 from utils.models.trained import Tensors, trained_parameters, trained_values
 from utils.training import ranks
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # names of AdamW's two moments
+BUCKET = 50_000_000  # gradients that DeepSpeed sums at once; its own number would take ten times the memory
 SCALER = "scaler"  # of the loss, in a checkpoint: its scale, steps since it changed, and steps that did not overflow
 
 
@@ -109,7 +111,7 @@ def zero_config(recipe: Recipe) -> dict[str, Any]:
     The loop counts a step's micro-batches, so DeepSpeed's own count is 1. The optimizer is PyTorch's AdamW, as DeepSpeed's
     would be compiled at run time.
     """
-    zero: dict[str, Any] = {"stage": recipe.zero_stage, "overlap_comm": False}
+    zero: dict[str, Any] = {"stage": recipe.zero_stage, "overlap_comm": False, "reduce_bucket_size": BUCKET}
     if recipe.offload:
         zero["offload_optimizer"] = {"device": "cpu"}
         if recipe.zero_stage == 3:
@@ -134,6 +136,8 @@ class Zero:
         import deepspeed
 
         self.model, self.stage = model, recipe.zero_stage
+        if self.stage == 3:
+            _deal_out(model, recipe)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=model, optimizer=_optimizer(model, recipe), config=zero_config(recipe)
         )
@@ -183,7 +187,7 @@ class Zero:
             yield name, read(parameter).detach().cpu().clone().view(shape)
 
     def restore(self, state: Tensors, step: int) -> None:
-        """Load the `state` that was saved after `step` steps; the network must hold its values before the engine is made."""
+        """Load the `state` that was saved after `step` steps."""
         shards = (
             self.optimizer.fp32_partitioned_groups_flat
             if self.stage == 3
@@ -203,6 +207,7 @@ class Zero:
 
         self.optimizer._lazy_init_hp_params_optimizer_state()
         for name, parameter in trained_parameters(self.model).items():
+            parameter.data.copy_(state[f"value.{name}"])  # what the network computes with until the next step
             safe_set_full_fp32_param(parameter, state[f"value.{name}"])
             for moment in MOMENTS:
                 safe_set_full_optimizer_state(parameter, state[f"{moment}.{name}"], moment)
@@ -210,7 +215,12 @@ class Zero:
     def _restore_shards(self, state: Tensors) -> None:
         """Stage 3: each process sets its own shard, as the setters of whole tensors fail where a size is no multiple of the world's."""
         from deepspeed.utils import safe_get_local_fp32_param, safe_set_local_fp32_param, safe_set_local_optimizer_state
+        from deepspeed.zero import GatheredParameters
 
+        parameters = trained_parameters(self.model)
+        with GatheredParameters(list(parameters.values()), modifier_rank=0):  # what the network computes with
+            for name, parameter in parameters.items():
+                parameter.data.copy_(state[f"value.{name}"])
         for name, parameter in trained_parameters(self.model).items():
             size = safe_get_local_fp32_param(parameter).numel()
 
@@ -236,6 +246,42 @@ def check(recipe: Recipe) -> None:
         raise ValueError(f"{recipe.name}: 8-bit weights are for scoring only; set quantisation to nf4 or none")
 
 
+def _deal_out(model: nn.Module, recipe: Recipe) -> None:
+    """ZeRO-3: give each process its shard of every parameter, one after the other, so that no device ever holds the whole network.
+
+    `model` is in the host's memory; it is changed in place.
+    """
+    from deepspeed import zero
+
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(weights_dtype(recipe))  # DeepSpeed asks for one dtype
+    for module in model.modules():
+        for name, value in module.named_buffers(recurse=False):
+            module._buffers[name] = value.to(device())
+    zero.Init(module=model, config_dict_or_path=zero_config(recipe))
+
+
 def start(model: nn.Module, recipe: Recipe) -> Engine:
-    """The engine of a recipe for a network from `make_trainable`. Raises RuntimeError where DeepSpeed does not start as set."""
+    """The engine of a recipe for a network from `make_trainable`, which goes to the device, or to several of them in shards.
+
+    Raises RuntimeError where DeepSpeed does not start as set.
+    """
+    if recipe.zero_stage < 3:
+        model.to(device())
     return Zero(model, recipe) if recipe.zero_stage else Plain(model, recipe)
+
+
+@contextmanager
+def scoring(model: nn.Module, recipe: Recipe) -> Iterator[nn.Module]:
+    """A network ready to score: on the device or, under ZeRO-3, in shards over all processes while the context lasts."""
+    if recipe.zero_stage < 3:
+        yield model.to(device()).eval()
+        return
+    import deepspeed
+
+    _deal_out(model, recipe)
+    engine, _, _, _ = deepspeed.initialize(model=model, config=zero_config(recipe))
+    try:
+        yield model.eval()
+    finally:
+        engine.destroy()

@@ -41,11 +41,10 @@ def _bi_encoder_logits(model: EncoderClassifier, rows: Sequence[tuple[Ids, ...]]
     return model.compare(vectors[left], vectors[right])
 
 
-def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
-    """Compare the logits of one pack of a decoder with those of its rows alone: a wrong mask would go unnoticed otherwise.
+def compare_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> tuple[float, float]:
+    """How far a pack of a decoder, and mere padding, move the logits of its rows from those of each row alone, relative to the largest.
 
-    In 16 bits rounding alone moves logits. How far is seen on the same rows where they are merely padded, so the limit is
-    three times that; a wrong mask moves them much farther. Raises RuntimeError where they differ by more.
+    Zeros where the network gives no numbers at all: no question of masks, the loss will tell.
     """
     neighbours = np.argsort(encoded.group, kind="stable")[:CHECK_ROWS]
     chosen = np.array(sorted(neighbours, key=encoded.rows.__getitem__))
@@ -56,9 +55,19 @@ def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
         single = torch.cat([model(input_ids=torch.tensor([ids], device=device)).logits.float() for ids in sequences])
         padded = model(**_to(pad(sequences, pad_id), device)).logits.float()
     if not single.isfinite().all():
-        return  # no question of masks: the loss will tell
+        return 0.0, 0.0
     scale = 1 + single.abs().max()
-    difference, noise = (float((found - single).abs().max() / scale) for found in (packed, padded))
+    return float((packed - single).abs().max() / scale), float((padded - single).abs().max() / scale)
+
+
+def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
+    """Compare the logits of one pack of a decoder with those of its rows alone: a wrong mask would go unnoticed otherwise.
+
+    In 16 bits rounding alone moves logits. How far is seen on the same rows where they are merely padded, so the limit is
+    three times that; a wrong mask moves them much farther. Raises RuntimeError where they differ by more.
+    """
+    difference, noise = compare_packs(model, encoded, pad_id)
+    device = next(model.parameters()).device
     half = torch.is_autocast_enabled(device.type) or _in_16_bits(model)
     tolerance = min(MOST_NOISE, max(LEAST_NOISE, 3 * noise)) if half else EXACT
     if not difference <= tolerance:
@@ -70,6 +79,11 @@ def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
 
 def _in_16_bits(model: nn.Module) -> bool:
     return any(value.dtype in (torch.bfloat16, torch.float16) for value in model.parameters())
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether ZeRO-3 has dealt a network out, so that all processes must compute as many batches."""
+    return hasattr(next(model.parameters()), "ds_id")
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

@@ -11,16 +11,15 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from utils.core.files import write_with
 from utils.core.progress import Progress, Style
 from utils.core.recipe import Recipe
-from utils.models import trained
 from utils.models.precision import autocast, device
 from utils.models.trained import Tensors
-from utils.training import engines, ranks
+from utils.training import ranks
 from utils.training.engines import Engine
 from utils.training.forward import check_packs, logits
 from utils.training.packing import training_steps
@@ -100,9 +99,8 @@ def _open_checkpoint(path: Path, tag: str) -> tuple[int, list, Tensors]:
 
 @dataclass
 class _Loop:
-    """A training: its network and engine, the rows of each step, and the record of what was computed."""
+    """A training: its engine with the network, the rows of each step, and the record of what was computed."""
 
-    model: nn.Module
     engine: Engine
     rows: Encoded
     labels: Tensor
@@ -156,7 +154,7 @@ class _Loop:
             micro = micros[position] if own else micros[0][:1]
             torch.manual_seed(self.recipe.seed * 1_000_003 + number * 1009 + position)
             with autocast(self.recipe):
-                scores = logits(self.model, self.rows, micro, self.pad_id)
+                scores = logits(self.engine.model, self.rows, micro, self.pad_id)
             loss = cross_entropy(scores, self.labels[micro].to(scores.device), reduction="sum") / size * own
             self.engine.backward(loss, last=turn + 1 == turns)
             total += loss.detach().double()
@@ -170,21 +168,18 @@ class _Loop:
 
 
 def _open_loop(
-    model: nn.Module, rows: Encoded, label: np.ndarray, recipe: Recipe, pad_id: int, title: str, state: Tensors, start: int
+    engine: Engine, rows: Encoded, label: np.ndarray, recipe: Recipe, pad_id: int, title: str, state: Tensors, start: int
 ) -> _Loop:  # fmt: skip
     """Plan the steps of a training, and load the state of a checkpoint where there is one."""
     steps = training_steps(rows, recipe, ranks.world())
     ends = np.cumsum([sum(map(len, step)) for step in steps])
     epochs = ((ends - 1) // max(1, len(rows.rows))).tolist()
-    if state:  # before the engine is made: ZeRO shards the values that it finds
-        for name, parameter in trained.trained_parameters(model).items():
-            parameter.data.copy_(state[f"value.{name}"])
-    engine = engines.start(model.train(), recipe)
     if state:
         engine.restore(state, start)
     record = _open_record(state, max(epochs, default=0) + 1, len(rows.rows))
     labels = torch.tensor(label, dtype=torch.long)
-    return _Loop(model, engine, rows, labels, recipe, pad_id, title, steps, epochs, record)
+    engine.model.train()
+    return _Loop(engine, rows, labels, recipe, pad_id, title, steps, epochs, record)
 
 
 def _open_record(state: Tensors, epochs: int, rows: int) -> _Record:
@@ -195,22 +190,21 @@ def _open_record(state: Tensors, epochs: int, rows: int) -> _Record:
 
 
 def fit(
-    model: nn.Module, rows: Encoded, label: np.ndarray, recipe: Recipe, pad_id: int, folder: Path,
+    engine: Engine, rows: Encoded, label: np.ndarray, recipe: Recipe, pad_id: int, folder: Path,
     tag: str, title: str, style: Style = "bar", save_seconds: float = 120.0, stop_at: int | None = None,
 ) -> FitResult:  # fmt: skip
-    """Train in place what `make_trainable` chose, on rows with `label` `[rows]`; a step's loss is the mean over all its rows.
+    """Train an engine's network in place, on rows with `label` `[rows]`; a step's loss is the mean over all its rows.
 
     A checkpoint is written to `folder` every `save_seconds`, and a training with the same `tag` (the fingerprint) continues
     from it: the weights end as those of an uninterrupted run, as every micro-batch draws its dropout from its own seed.
     `stop_at` ends the training after so many steps with a checkpoint, as an interruption would. Raises ValueError if the
     loss is not finite or a row is longer than a pack, RuntimeError if a step does not fit the memory or packs are misread.
     """
-    model.to(device())
     if rows.packed:
         with autocast(recipe):
-            check_packs(model.eval(), rows, pad_id)
+            check_packs(engine.model.eval(), rows, pad_id)
     start, log, state = _open_checkpoint(folder / CHECKPOINT, tag)
-    loop = _open_loop(model, rows, label, recipe, pad_id, title, state, start)
+    loop = _open_loop(engine, rows, label, recipe, pad_id, title, state, start)
     count, block, saved = len(loop.steps), list[Tensor](), time.monotonic()
     with Progress(title, loop.size(start, count), "rows", style if ranks.is_main() else "none") as progress:
         for number in range(start, count if stop_at is None else min(stop_at, count)):
@@ -226,7 +220,7 @@ def fit(
                 saved = time.monotonic()
         rate = progress.rate
     whole, table = loop.record.together(), pd.DataFrame(log, columns=["step", "loss", "rows_per_s"])
-    engine, total = loop.engine, loop.size(0, count)
+    total = loop.size(0, count)
     return FitResult(table, count, total, rate, engine.name, ranks.world(), engine.values(), whole.seen, whole.times)
 
 

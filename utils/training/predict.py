@@ -12,7 +12,7 @@ from utils.core.progress import Progress, Style
 from utils.data.text import tidy
 from utils.models.encoders import EncoderClassifier
 from utils.training import ranks
-from utils.training.forward import embed, logits
+from utils.training.forward import embed, is_sharded, logits
 from utils.training.packing import batches, count_tokens
 from utils.training.tokens import POSITIONS, Encoded, tokenise
 from utils.training.tries import Rows
@@ -33,19 +33,24 @@ def predict_log_odds(
 
     Rows are scored in batches of at most `tokens` tokens (`packing.batches`). When the accelerator runs out of memory, the
     remaining rows are scored in batches of half as many tokens, and a message says so. Raises torch.OutOfMemoryError where
-    the batches cannot be halved any more, and ValueError for logits that are no numbers.
+    the batches cannot be halved any more or the network is in shards, and ValueError for logits that are no numbers.
     """
     odds = np.full(len(rows.rows), np.nan)
-    own = _own_part(rows) if share else np.arange(len(rows.rows))
-    with torch.inference_mode(), Progress(title, len(own), "rows", style) as progress:
+    own, sharded = _own_part(rows) if share else np.arange(len(rows.rows)), is_sharded(model)
+    # What ZeRO-3 gathers while it scores must serve a training afterwards.
+    mode = torch.no_grad() if sharded else torch.inference_mode()
+    with mode, Progress(title, len(own), "rows", style) as progress:
         queue, computed = _queue(rows, own, tokens), 0
-        while queue:
+        while ranks.any_of(bool(queue)) if sharded else queue:
+            if not queue:  # the others need this process's shards
+                logits(model, rows, np.arange(1), pad_id, tokens)
+                continue
             batch = queue.pop()
             try:
                 scores = logits(model, rows, batch, pad_id, tokens)
             except torch.OutOfMemoryError:
                 smaller = max(tokens // 2, int(rows.lengths.max()))
-                if smaller == tokens:
+                if smaller == tokens or sharded:  # the others would wait for the rest of this batch
                     raise
                 tokens = smaller
                 print(f"  {title}: out of memory, continuing with packs of {tokens:,} tokens", flush=True)

@@ -71,3 +71,8 @@ def broadcast_decision(decision: bool) -> bool:
     flag = torch.tensor([decision], dtype=torch.int32)
     dist.broadcast(flag, 0)
     return bool(flag.item())
+
+
+def any_of(decision: bool) -> bool:
+    """Whether any process decides so."""
+    return bool(all_reduce_sum(torch.tensor([int(decision)])).item())

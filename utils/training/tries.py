@@ -7,15 +7,15 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from utils.training.tokens import Encoded, Ids
 
-Batch = dict[str, Tensor]  # arguments of a forward pass
+Batch = dict[str, Any]  # arguments of a forward pass
 Rows = NDArray[np.int64]  # row numbers of a table
 
 FILL = 15 / 16  # share of a trie's limit that new tokens are to fill; repeated prefixes take the rest
@@ -74,7 +74,8 @@ def build_batch(rows: Sequence[Ids], several_sequences: bool = False, device: to
     By default all rows are one sequence, whatever their order. With `several_sequences` a row that sorts before the
     previous one begins a new sequence, as `trie_batches` orders them. `input_ids, position_ids, end` are
     `[sequences, width]`, padded with tokens that attend to themselves only; `leaves` `[rows]` holds the position of each
-    row's last token, counted through all sequences, in the order of the rows. Raises ValueError as `build_trie` does.
+    row's last token, counted through all sequences, in the order of the rows; `longest` is the
+    number of tokens of the longest row. Raises ValueError as `build_trie` does.
     """
     sequences = _find_sequences(rows) if several_sequences else [range(len(rows))]
     tries = [build_trie([rows[row] for row in sequence]) for sequence in sequences]
@@ -87,7 +88,8 @@ def build_batch(rows: Sequence[Ids], several_sequences: bool = False, device: to
         ids[number, :size], depth[number, :size], end[number, :size] = trie.ids, trie.depth, trie.end
         leaves[sequence] = number * width + trie.leaves
     arrays = {"input_ids": ids, "position_ids": depth, "end": end, "leaves": leaves}
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    batch = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return batch | {"longest": max(map(len, rows))}
 
 
 def _find_sequences(rows: Sequence[Ids]) -> list[range]:

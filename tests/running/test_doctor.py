@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from utils import doctor, pipeline
+from utils import pipeline
+from utils.running import doctor
 from utils.training import accelerator
 
 
