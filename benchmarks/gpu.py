@@ -38,8 +38,7 @@ from utils.models import attention, build, precision, shapes, trained, weights
 from utils.models.decoders import decoder_class
 from utils.planning import devices
 from utils.planning.cost import pack_cost, peak_memory
-from utils.planning.host import measure_host
-from utils.planning.timing import Load, scoring_seconds, training_seconds
+from utils.planning.timing import Load, measure_host, scoring_seconds, training_seconds
 from utils.profiles.a100 import LARGE
 from utils.profiles.base import MAX_LENGTH, QUERY_FIRST
 from utils.training import engines, packing, predict, tokens
@@ -48,7 +47,7 @@ from utils.training.forward import compare_packs, logits
 MODEL, TOKENIZER = "gemma-3-12b", "gemma-3-270m"
 WIDTHS = (512, 1024, 2048)  # tokens of a sequence, at most
 STEPS, WARM = 6, 2  # timed steps, and steps before them
-SCORED = 1024  # rows to score
+SCORED, FEW = 1024, 256  # rows to score, on a GPU and on a CPU
 ROOM = 70e9  # bytes of a GPU that holds the true shape
 Line = dict[str, Any]
 
@@ -156,7 +155,7 @@ def train(bench: Bench, setting: Setting) -> Line:
 def score(bench: Bench, setting: Setting) -> Line:
     """Rows scored a second, and what the plan says."""
     recipe, rows = bench.prepare(setting)
-    chosen = np.argsort(rows.group, kind="stable")[:SCORED]
+    chosen = np.argsort(rows.group, kind="stable")[: SCORED if bench.large else FEW]
     part = replace(rows, rows=[rows.rows[row] for row in chosen], group=rows.group[chosen])
     batches, seconds = packing.batches(part, np.arange(len(chosen)), recipe.score_tokens), []
     for _ in range(2):  # the first warms up
@@ -167,9 +166,9 @@ def score(bench: Bench, setting: Setting) -> Line:
         seconds.append(time.perf_counter() - start)
     size = sum(packing.count_tokens(part, batch) for batch in batches)
     cost = pack_cost(recipe, bench.config, recipe.score_tokens, 40, train=False)
-    load = Load(len(batches), cost.flops * size / recipe.score_tokens)
+    load = Load(len(batches), size, cost, recipe.score_tokens)
     speed = bench.device.peak * bench.device.utilisation
-    planned = scoring_seconds(load, recipe, cost, measure_host(recipe), bench.device, speed)
+    planned = scoring_seconds(load, recipe, measure_host(recipe), bench.device, speed)
     return {
         "rows_per_s": len(chosen) / seconds[-1], "planned_rows_per_s": len(chosen) / planned,
         "tokens_per_row": size / len(chosen),
@@ -241,7 +240,7 @@ def open_bench(minutes: float) -> Bench:
         device, _ = devices.open_device("")
     else:
         torch.set_num_threads(1)
-        device = devices.Device(devices.CPU, 0.0, devices.measure_core(1), 1, devices.ON_CPU)
+        device = devices.open_core(1)
     tables = {task: table for (_, task), table in read_sample(("train",)).items()}
     return Bench(large, _config(large), tables, device, time.monotonic() + 60 * minutes)
 
@@ -251,8 +250,8 @@ def _plan_step(bench: Bench, recipe: Recipe, size: float, micros: int) -> float:
     largest = recipe.pack_tokens
     cost = pack_cost(recipe, bench.config, largest, 40, train=True)
     speed = bench.device.peak * bench.device.utilisation
-    load = Load(micros, cost.flops * size / largest, 1)
-    return training_seconds(load, recipe, cost, measure_host(recipe), bench.device, speed)
+    load = Load(micros, size, cost, largest, 1)
+    return training_seconds(load, recipe, measure_host(recipe), bench.device, speed)
 
 
 def _used() -> float:
@@ -285,7 +284,7 @@ def measure(bench: Bench) -> Iterator[Line]:
             continue
         try:
             figures = MEASURES[kind](bench, setting).items()
-            yield line | {key: round(value, 4) for key, value in figures if not math.isnan(value)}
+            yield line | {key: float(f"{value:.4g}") for key, value in figures if not math.isnan(value)}
         except Exception as error:  # one kernel may fail where the others work, and that is a result
             yield line | {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
         gc.collect()
@@ -301,6 +300,16 @@ def faster_from(lines: list[Line]) -> int | None:
         if all(speed.get((width, "flex_attention", task), 0) > speed.get((width, "sdpa", task), 0) for task in TASKS)
     ]
     return next((width for width in wins if set(WIDTHS[WIDTHS.index(width) :]) <= set(wins)), None)
+
+
+def print_tables(lines: list[Line]) -> None:
+    """What was measured, a table for each kind, without columns that are the same in all its lines."""
+    for kind in MEASURES:
+        table = pd.DataFrame([line for line in lines if line["measure"] == kind]).drop(columns=["measure", "device"])
+        constant = [name for name in table if len(table) > 1 and table[name].nunique(dropna=False) == 1]
+        print(
+            f"\n{kind}\n{table.drop(columns=constant).to_string(index=False, na_rep='', float_format='{:.3g}'.format)}"
+        )
 
 
 def main() -> None:
@@ -320,8 +329,7 @@ def main() -> None:
     for line in measure(bench):
         lines.append(line)
         print(json.dumps(line), flush=True)
-    table = pd.DataFrame(lines).dropna(axis=1, how="all")
-    print(table.to_string(index=False, na_rep="", float_format="{:.4g}".format))
+    print_tables(lines)
     if arguments.out:
         arguments.out.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     if arguments.write and (width := faster_from(lines)):

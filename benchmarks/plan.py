@@ -26,8 +26,7 @@ from utils.models import build, shapes, trained, weights
 from utils.models.zoo import ZOO
 from utils.planning import devices
 from utils.planning.cost import Cost, pack_cost
-from utils.planning.host import measure_host
-from utils.planning.timing import Load, training_seconds
+from utils.planning.timing import Load, measure_host, training_seconds
 from utils.profiles.laptop import LAPTOP
 from utils.training import engines
 from utils.training.loop import FitResult, fit
@@ -75,8 +74,8 @@ class Packs:
     def planned_seconds(self, core: devices.Device) -> float:
         """What the plan says of one row, a pack being one step."""
         cost, host = self.cost(), measure_host(self.recipe)
-        speed = core.peak * core.utilisation
-        return training_seconds(Load(1, cost.flops, 1), self.recipe, cost, host, core, speed) / self.recipe.batch_rows
+        speed, load = core.peak * core.utilisation, Load(1, 1, cost, 1, 1)
+        return training_seconds(load, self.recipe, host, core, speed) / self.recipe.batch_rows
 
 
 def open_packs(name: str, tokens: int) -> Packs:
@@ -112,7 +111,7 @@ def compare_seconds(name: str, repetitions: int, workers: int) -> list[tuple[flo
     packs = open_packs(name, TOKENS)
     network = packs.network()
     packs.train(network)  # the first packs warm caches
-    core = devices.Device(devices.CPU, 0.0, devices.measure_core(1), workers, devices.ON_CPU)
+    core = devices.open_core(1)
     return [(packs.planned_seconds(core), packs.row_seconds(network)) for _ in range(repetitions)]
 
 

@@ -65,3 +65,17 @@ def test_batches_are_taken_evenly(cases: ModuleType) -> None:
     batches = [np.full(4, number) for number in range(100)]
     assert cases.evenly(batches, 4).tolist() == [50] * 4
     assert sorted(set(cases.evenly(batches, 40).tolist())) == list(range(5, 100, 10))
+
+
+@pytest.mark.long
+def test_one_command_measures_a_machine_and_says_what_it_is(shell, tmp_path) -> None:
+    """Without a GPU it measures a narrow network; what the time does not reach is said, not left out in silence."""
+    done = shell("python", ROOT / "benchmarks" / "gpu.py", "--minutes", "0.25", "--out", tmp_path / "lines.jsonl")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "a narrow network, as deep as gemma-3-12b" in done.stdout.splitlines()[0]
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    first, measured = lines[0], [line for line in lines if "error" not in line]
+    assert (first["measure"], first["task"], first["packing"]) == ("train", "QC", "tries") and first["step_seconds"] > 0
+    assert first["planned_seconds"] > 0 and first["tokens_per_step"] > 32
+    assert all("give it more --minutes" in line["error"] for line in lines if line not in measured)
+    assert {line["measure"] for line in lines} == {"train", "score", "packs", "memory"} and len(measured) < len(lines)

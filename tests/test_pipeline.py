@@ -1,15 +1,19 @@
 """The whole pipeline, tiny, by the real commands: what it leaves, what a second call reuses, what an interruption costs."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from conftest import Shell, copy_project, open_shell
 
@@ -237,9 +241,26 @@ def test_a_later_part_goes_on_with_the_data_of_the_run(smoke: Smoke, shell: Shel
     )
 
 
+def kill_part(project: Path, environment: dict[str, str], run: Run, call: tuple[str, ...]) -> None:
+    """Start the first part of notebook 04, and end it and all its processes at once when its first training is done."""
+    command = [*call, "--only", "04", "--part", "1/2"]
+    options = {"cwd": project, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    part = subprocess.Popen(list(map(str, command)), start_new_session=True, **options)
+    while part.poll() is None and not list(run.bakeoff.glob("Q?/e5-small*/fold*/facts.json")):
+        time.sleep(0.02)
+    assert part.poll() is None, "the part was over before it could be killed"
+    family = [part.pid, *(child.pid for child in psutil.Process(part.pid).children(recursive=True))]
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    part.wait()
+
+
 @pytest.mark.long
-def test_parts_and_hosts_end_with_the_bytes_of_one_call(smoke: Smoke, shell: Shell, tmp_path: Path) -> None:
-    """04 in two parts and a gathering call, 05 and 06 on two machines that are this one twice."""
+def test_parts_and_hosts_end_with_the_bytes_of_one_call(
+    smoke: Smoke, shell: Shell, project: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """04 in two parts, one of which was killed, and a gathering call; 05 and 06 on two machines that are this one twice."""
     if not smoke.models:
         pytest.skip("tiny networks share a run as real ones do")
     run = Run("test-parts")
@@ -250,9 +271,11 @@ def test_parts_and_hosts_end_with_the_bytes_of_one_call(smoke: Smoke, shell: She
     remote.write_text('#!/bin/sh\necho "on $1" >&2\nshift\nexec sh -c "$*"\n')
     remote.chmod(0o755)
     call = ("./run_all.sh", "--profile", "smoke", "--run", run.name, *smoke.models)
+    kill_part(project, environment, run, call)
     for number in (1, 2):
         part = shell(*call, "--only", "04", "--part", f"{number}/2")
         assert part.returncode == 0 and f"part {number}/2 of the trainings is done" in part.stdout, part.stderr[-3000:]
+        assert number == 2 or "reused" in part.stdout
         assert not (run.bakeoff / "leaderboard.csv").exists()
     assert len(list(run.notebooks.glob("04_bakeoff.part?of2.ipynb"))) == 2
     gathered = shell(*call, "--only", "04")

@@ -1,6 +1,5 @@
 """Jobs that are killed, or that fill the disk: the next call goes on, and ends with the answers of an undisturbed one."""
 
-import multiprocessing as mp
 import os
 import signal
 import subprocess
@@ -10,11 +9,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import trial
 
 from utils.core.paths import ROOT
 from utils.experiment.pool import WorkerError
+
+
+def workers() -> set[int]:
+    """Processes that this one's server has forked; asking `multiprocessing` would take their exit codes from the pool."""
+    me = psutil.Process()
+    return {child.pid for child in me.children(recursive=True) if child.ppid() != me.pid}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def test_a_killed_worker_is_named_and_the_next_call_ends_as_an_undisturbed_one(
     def kill() -> None:
         before = set()
         while not stop.is_set():
-            children = {child.pid for child in mp.active_children()}
+            children = workers()
             if not (tmp_path / "fold1" / left).exists():
                 before = children  # what writes the checkpoint, or what ends with it
             elif victims := children - (before if left == "trained.json" else set()):

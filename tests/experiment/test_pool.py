@@ -16,8 +16,8 @@ from utils.experiment import devices, pool
 from utils.experiment.pool import Call, Task, WorkerError
 from utils.planning import plan, sampling
 from utils.planning.devices import GPUS
-from utils.planning.host import Host
 from utils.planning.schedule import elapsed_hours
+from utils.planning.timing import Host
 
 ONE, TWO = (devices.CPU,), (devices.CPU,) * 2
 

@@ -7,40 +7,45 @@ from utils.core.recipe import Recipe
 from utils.models import shapes
 from utils.planning import devices
 from utils.planning.cost import Cost
-from utils.planning.host import Host, measure_host
-from utils.planning.timing import Load, scoring_seconds, training_seconds, weight_bytes
+from utils.planning.timing import Host, Load, measure_host, scoring_seconds, training_seconds, weight_bytes
 
 RECIPE = Recipe("a", "qwen", "qwen3-0.6b", pooling="last", precision="bfloat16")
-COST = Cost(1000, 10, 2000, 0, 0, 0, 0)
+COST = Cost(1000, 10, 2000, 0, 0, 0, flops=1e9, moved=1e3)  # of a pack of 100 tokens
 HOST = Host(micro_batch=0.1, step=0.5, scoring=0.02)
 GPU = devices.Device("gpu", 1e9, 1e12, 4, 0.5, bandwidth=1e6, link=1e4)
-CORE = devices.Device(devices.CPU, 1e9, 1e12, 2, 0.5)
+CORE = devices.Device(devices.CPU, 1e9, 1e12, 2, 0.5, bandwidth=1e7)
+
+
+def load(packs: float, steps: float = 0.0) -> Load:
+    """Ten batches of so many packs in all."""
+    return Load(10, 100 * packs, COST, 100, steps)
 
 
 @pytest.mark.parametrize(
-    ("flops", "bandwidth", "seconds"),
+    ("packs", "bandwidth", "seconds"),
     [
-        (1e12, 1e6, 2.0),  # arithmetic: 1e12 at half of the peak
-        (1e9, 1e6, 1.0),  # the host: ten batches of .1 s
-        (1e9, 1e4, 4.0),  # the memory: ten times two passes over 2,000 bytes
+        (1e3, 1e7, 2.0),  # arithmetic: 1e12 at half of the peak
+        (1, 1e6, 1.0),  # the host: ten batches of .1 s
+        (1, 1e4, 4.1),  # the memory: ten times two passes over 2,000 bytes, and what a pack moves
     ],
 )
-def test_a_gpu_waits_for_the_slowest(flops: float, bandwidth: float, seconds: float) -> None:
+def test_a_gpu_waits_for_the_slowest(packs: float, bandwidth: float, seconds: float) -> None:
     gpu = devices.Device("gpu", 1e9, 1e12, 4, 0.5, bandwidth=bandwidth, link=1e4)
-    assert training_seconds(Load(10, flops), RECIPE, COST, HOST, gpu, 5e11) == pytest.approx(seconds)
-    checkpointed = training_seconds(Load(10, 1e9), RECIPE.with_(checkpointing=True), COST, HOST, gpu, 5e11)
-    assert checkpointed == pytest.approx(max(1.0, 10 * 3 * 2000 / bandwidth))
+    assert training_seconds(load(packs), RECIPE, HOST, gpu, 5e11) == pytest.approx(seconds)
+    checkpointed = training_seconds(load(1), RECIPE.with_(checkpointing=True), HOST, gpu, 5e11)
+    assert checkpointed == pytest.approx(max(1.0, (10 * 3 * 2000 + 1e3) / bandwidth))
 
 
 def test_a_core_does_one_after_the_other_and_steps_come_on_top() -> None:
-    assert training_seconds(Load(10, 1e12, 2), RECIPE, COST, HOST, CORE, 5e11) == pytest.approx(2.0 + 1.0 + 2 * 0.5)
-    assert scoring_seconds(Load(10, 1e12), RECIPE, COST, HOST, CORE, 5e11) == pytest.approx(2.0 + 0.2)
+    assert training_seconds(load(1e3, 2), RECIPE, HOST, CORE, 5e11) == pytest.approx(2.0 + 1.0 + 0.1 + 2 * 0.5)
+    assert scoring_seconds(load(1e3), RECIPE, HOST, CORE, 5e11) == pytest.approx(2.0 + 0.2 + 0.1)
+    assert scoring_seconds(load(1e3), RECIPE, HOST, CORE, 1e12) == pytest.approx(1.0 + 0.2 + 0.05)  # two cores
 
 
 def test_sharded_weights_travel_for_every_pass() -> None:
-    alone = training_seconds(Load(10, 1e9, 2), RECIPE, COST, HOST, GPU, 5e11)
-    third = training_seconds(Load(10, 1e9, 2), RECIPE.with_(zero_stage=3), COST, HOST, GPU, 5e11)
-    second = training_seconds(Load(10, 1e9, 2), RECIPE.with_(zero_stage=2), COST, HOST, GPU, 5e11)
+    alone, second, third = (
+        training_seconds(load(1, 2), RECIPE.with_(zero_stage=stage), HOST, GPU, 5e11) for stage in (0, 2, 3)
+    )
     assert second - alone == pytest.approx(2 * 2 * 4 * 10 / 1e4)
     assert third - second == pytest.approx(10 * 2 * 2000 / 1e4)
 

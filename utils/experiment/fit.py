@@ -177,23 +177,25 @@ def difference(left: list[float], right: list[float]) -> float:
 def answer(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
     """Let the trained network answer each of the job's tables.
 
-    Returns probabilities by split and what was measured: speeds, parameters, seconds, the proof of the continuation.
+    Returns probabilities by split and what was measured: speeds, parameters, seconds, those of scoring apart, the proof of the
+    continuation. Without tables no network is opened.
     """
     start, recipe = time.monotonic(), job.recipe
     network, probabilities = _Network(recipe, runtime.weights(recipe)), {}
-    model = build.load_scorer(recipe, network.base, job.folder)
     begin = time.monotonic()
-    with engines.scoring(model, recipe) as scorer, precision.autocast(recipe):
-        for split, table in job.tables.items():
-            rows = network.encode(table, job.task)
-            pad_id, label = network.tokenizer.pad_token_id, f"{job.title}, {split}"
-            probabilities[split] = predict(
-                scorer, rows, recipe.score_tokens, pad_id, label, _style(runtime), share=True
-            )
+    if job.tables:
+        model = build.load_scorer(recipe, network.base, job.folder)
+        begin = time.monotonic()
+        with engines.scoring(model, recipe) as scorer, precision.autocast(recipe):
+            for split, table in job.tables.items():
+                rows = network.encode(table, job.task)
+                pad_id, label = network.tokenizer.pad_token_id, f"{job.title}, {split}"
+                probabilities[split] = predict(
+                    scorer, rows, recipe.score_tokens, pad_id, label, _style(runtime), share=True
+                )
     end, done = time.monotonic(), read_facts(job.folder / DONE)
     stats = {key: done[key] for key in (*MEASURED, *PROOF) if key in done}
-    stats["score_rows_per_s"] = sum(map(len, job.tables.values())) / (end - begin)
-    return probabilities, stats | {"seconds": done["seconds"] + end - start}
+    return probabilities, stats | {"score_seconds": end - begin, "seconds": done["seconds"] + end - start}
 
 
 def fit_baseline(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:

@@ -37,7 +37,9 @@ def run_jobs(jobs: Sequence[Job], runtime: Runtime) -> None:
         tasks = []
         for job in alone:
             calls = tuple(pool.Call(run_step, (job, own, step)) for step in steps(job))
-            tasks.append(pool.Task(job.title, calls, _cost(job, runtime)))
+            splits = sorted(job.tables, key=lambda split, job=job: -len(job.tables[split]))
+            shares = [pool.Call(answer_split, (job, own, split)) for split in splits if job.recipe.kind == "classifier"]
+            tasks.append(pool.Task(job.title, calls, _cost(job, runtime), tuple(shares)))
         pool.run(tasks, runtime.devices, runtime.style)
         alone = []
     for job in [*alone, *shared]:
@@ -98,7 +100,12 @@ def fit_fold(job: Job, runtime: Runtime) -> None:
 def run_step(job: Job, runtime: Runtime, step: str) -> None:
     """One step of a job; the last one writes its tables and `facts.json`. Weights stay where the job says so."""
     engines.check(job.recipe)
-    result = _run_on_ranks(job, runtime, step) if _on_ranks(job, runtime) else STEPS[step](job, runtime)
+    if _on_ranks(job, runtime):
+        result = _run_on_ranks(job, runtime, step)
+    elif step == ANSWER and job.recipe.kind == "classifier":
+        result = _answer_rest(job, runtime)
+    else:
+        result = STEPS[step](job, runtime)
     if step == ANSWER:
         _finish(job, *result)
 
@@ -111,10 +118,40 @@ def _fit_or_answer(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str,
 STEPS = {TRAIN_FIRST: fit.train_first, TRAIN: fit.train, ANSWER: _fit_or_answer}
 
 
+def answer_split(job: Job, runtime: Runtime, split: str) -> None:
+    """A part of the last step, made beforehand where a device has nothing else to do: the answers of one table."""
+    if not (path := _answers(job, split)).exists():
+        table = job.tables[split]
+        probabilities, stats = fit.answer(replace(job, tables={split: table}), runtime)
+        answers = table[["id"]].assign(probability=probabilities[split], seconds=stats["score_seconds"])
+        write_table(answers, path)
+
+
+def _answer_rest(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
+    """The last step of a network in this process: its answers to those tables that no `answer_split` has answered, and all together."""
+    there = {split: read_table(path) for split in job.tables if (path := _answers(job, split)).exists()}
+    rest = {split: table for split, table in job.tables.items() if split not in there}
+    probabilities, stats = fit.answer(replace(job, tables=rest), runtime)
+    for split, answers in there.items():
+        probabilities[split] = answers.set_index("id")["probability"].loc[job.tables[split]["id"]].to_numpy()
+        for name in ("score_seconds", "seconds"):
+            stats[name] += answers["seconds"].max()
+    return probabilities, stats
+
+
+def _answers(job: Job, split: str) -> Path:
+    """Where the answers of one table wait for those of the others."""
+    return job.folder / JOB / f"{split}.{job.answer_tags[split]}.parquet"
+
+
 def _finish(job: Job, probabilities: Probabilities, stats: dict[str, Any]) -> None:
     """Write a job's tables and facts, and remove what stands for them no more."""
     for split, table in job.tables.items():
         write_table(to_predictions(table, probabilities[split], job.fold), job.folder / f"{split}.parquet")
+    if "score_seconds" in stats:
+        rows = sum(map(len, job.tables.values()))
+        stats = stats | {"score_rows_per_s": rows / max(1e-3, stats["score_seconds"])}
+    shutil.rmtree(job.folder / JOB, ignore_errors=True)
     before = read_facts(job.folder / "facts.json")
     known = before.get("answers", {}) if before.get("training") == job.tag else {}
     answers = known | {split: job.answer_tags[split] for split in job.tables}

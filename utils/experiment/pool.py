@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from utils.core.progress import Style, duration
 from utils.experiment import devices
 
+SHARE = -1
 PRELOAD = ["utils.experiment.jobs"]  # imported once, by the process that every worker is forked from
 
 
@@ -36,12 +37,14 @@ class Call:
 class Task:
     """Calls that are made one after the other on one device, each by a process of its own.
 
-    `cost` is relative: the most expensive start first.
+    `cost` is relative: the most expensive start first. `shares` are calls that do parts of the last one beforehand; they are made
+    where other devices would have nothing to do meanwhile.
     """
 
     title: str
     calls: tuple[Call, ...]
     cost: float = 1.0
+    shares: tuple[Call, ...] = ()
 
 
 @dataclass
@@ -52,7 +55,7 @@ class _Run:
     device: str
     start: float
     process: BaseProcess
-    number: int = 0
+    number: int  # of the call; SHARE = one of the shares
 
 
 class WorkerError(RuntimeError):
@@ -91,13 +94,16 @@ def run(tasks: Sequence[Task], places: Sequence[str], style: Style, bind: Callab
     """
     queue = sorted(tasks, key=lambda task: -task.cost)
     with tqdm(total=len(queue), unit="job", disable=style != "bar") as bar:
-        pool = _Pool(
-            list(reversed(places)), style, bind, bar, Clock(sum(task.cost for task in tasks), len(places)), len(tasks)
-        )
+        clock = Clock(sum(task.cost for task in tasks), len(places))
+        pool = _Pool(list(reversed(places)), style, bind, bar, clock, len(tasks), queue)
         try:
-            while queue or pool.running:
-                while queue and pool.free:
-                    pool.start(queue.pop(0), pool.free.pop(), time.monotonic())
+            while queue or pool.running or pool.shares:
+                while (pool.shares or queue) and pool.free:
+                    if pool.shares:
+                        task, call, since = pool.shares.pop(0)
+                        pool.start(task, call, pool.free.pop(), since, SHARE)
+                    else:
+                        pool.go_on(queue.pop(0), pool.free.pop(), time.monotonic(), 0)
                 for inlet in wait(list(pool.running)):
                     pool.attend(inlet)
         finally:
@@ -106,7 +112,7 @@ def run(tasks: Sequence[Task], places: Sequence[str], style: Style, bind: Callab
 
 @dataclass
 class _Pool:
-    """The tasks that run, and the devices that are free."""
+    """The tasks that run, those that wait, and the devices that are free."""
 
     free: list[str]
     style: Style
@@ -114,14 +120,32 @@ class _Pool:
     bar: tqdm
     clock: Clock
     count: int  # of all tasks
+    queue: list[Task]
     running: dict[Connection, _Run] = field(default_factory=dict)
+    shares: list[tuple[Task, Call, float]] = field(default_factory=list)  # that wait for a device
+    left: dict[str, int] = field(default_factory=dict)  # title -> its shares that are not done
 
-    def start(self, task: Task, device: str, since: float, number: int = 0) -> None:
-        """Start the process of a task's call."""
+    def go_on(self, task: Task, device: str, since: float, number: int) -> None:
+        """Start a task's next call on its device; its shares first where other devices are free and nothing else waits."""
+        if (
+            number + 1 == len(task.calls)
+            and task.shares
+            and self.free
+            and not self.queue
+            and task.title not in self.left
+        ):
+            self.left[task.title] = len(task.shares)
+            self.shares += [(task, call, since) for call in task.shares]
+            self.free.append(device)
+        else:
+            self.start(task, task.calls[number], device, since, number)
+
+    def start(self, task: Task, call: Call, device: str, since: float, number: int) -> None:
+        """Start the process of one call."""
         context = mp.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         inlet, outlet = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(task.calls[number], device, self.bind, outlet), daemon=True)
+        process = context.Process(target=_work, args=(call, device, self.bind, outlet), daemon=True)
         process.start()
         outlet.close()
         self.running[inlet] = _Run(task, device, since, process, number)
@@ -137,8 +161,15 @@ class _Pool:
         own.process.join()
         del self.running[inlet]
         _check(own.task, own.process.exitcode)
+        if own.number == SHARE:
+            self.left[own.task.title] -= 1
+            if self.left[own.task.title]:
+                self.free.append(own.device)
+            else:
+                self.go_on(own.task, own.device, own.start, len(own.task.calls) - 1)
+            return
         if own.number + 1 < len(own.task.calls):
-            self.start(own.task, own.device, own.start, own.number + 1)
+            self.go_on(own.task, own.device, own.start, own.number + 1)
             return
         self.free.append(own.device)
         seconds = time.monotonic() - own.start

@@ -4,17 +4,12 @@ The network has its true class and widths. All its layers are alike, so it is me
 """
 
 import json
-import weakref
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from utils.core.recipe import Recipe
@@ -24,6 +19,7 @@ from utils.models.decoders import decoder_class
 from utils.models.encoders import EncoderClassifier
 from utils.models.precision import autocast, weights_dtype
 from utils.models.trained import make_trainable, plain
+from utils.planning.counters import Live, Moved, Work
 from utils.training.engines import BUCKET
 
 ROW = 32  # tokens of a decoder's row; they only decide how many positions the head reads
@@ -34,9 +30,10 @@ NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 
 @dataclass(frozen=True)
 class Cost:
-    """One process's memory in bytes, by part, and the floating-point operations of one pack.
+    """One process's memory in bytes, by part, and the work of one pack.
 
-    `parameters` and `trained` are counts. `activations` is the peak of all tensors that live within a step only.
+    `parameters` and `trained` are counts. `activations` is the peak of all tensors that live within a step only. `flops` are
+    floating-point operations of matrix products, `moved` the bytes that all other operations read and write.
     """
 
     parameters: int
@@ -46,34 +43,12 @@ class Cost:
     optimizer: float
     activations: float
     flops: float
+    moved: float = 0.0
 
     @property
     def peak(self) -> float:
         """Peak memory in bytes."""
         return self.weights + self.gradients + self.optimizer + self.activations
-
-
-class _Live(TorchDispatchMode):
-    """Counts the bytes of living tensors and their peak; the tensors in `known` are not counted."""
-
-    def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.sizes = {tensor.untyped_storage()._cdata: 0 for tensor in known}
-
-    def _release(self, key: int) -> None:
-        """Stop counting a storage that is freed."""
-        self.now -= self.sizes.pop(key)
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        output = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage())._cdata not in self.sizes:
-                self.sizes[storage._cdata] = storage.nbytes()
-                self.now += storage.nbytes()
-                weakref.finalize(storage, self._release, storage._cdata)
-                self.peak = max(self.peak, self.now)
-        return output
 
 
 def shallow(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
@@ -153,6 +128,7 @@ class _Measurement:
     linear: int  # weights of the blocks' linear layers, which NF4 quantises
     extra: float  # peak bytes of all other tensors: activations, gradients and moments
     flops: float
+    moved: float  # bytes
 
 
 def _measure(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, train: bool) -> _Measurement:
@@ -164,7 +140,8 @@ def _measure(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, tr
         trained = [value for value in values if value.requires_grad]
         optimizer = torch.optim.AdamW(trained, fused=False, foreach=False) if train else None
         inputs = _inputs(recipe, encoder, tokens, row)
-        live, work = _Live([*values, *model.buffers(), *inputs.values()]), FlopCounterMode(display=False)
+        live, moved = Live([*values, *model.buffers(), *inputs.values()]), Moved()
+        work = Work()
         with torch.set_grad_enabled(train):
             model.train(train)
             with live:
@@ -180,7 +157,7 @@ def _measure(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, tr
                     optimizer.step()
                     optimizer.zero_grad()
                 del logits
-            with work:  # separately, as the counter keeps tensors that checkpointing would free
+            with work, moved:  # separately, as the counter keeps tensors that checkpointing would free
                 logits = _forward(model, inputs, recipe)
                 if train:
                     logits.sum().backward()
@@ -191,7 +168,7 @@ def _measure(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, tr
     )
     size = sum(value.numel() * value.element_size() for value in values)
     counts = [sum(value.numel() for value in part) for part in (values, trained)]
-    return _Measurement(*counts, size, linear, live.peak, work.get_total_flops())
+    return _Measurement(*counts, size, linear, live.peak, work.get_total_flops(), moved.total)
 
 
 def _cost_recipe(recipe: Recipe) -> Recipe:
@@ -236,7 +213,7 @@ def pack_cost(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, t
     layers, frozen = text.num_hidden_layers, recipe.frozen_layers if train and recipe.tuning == "full" else 0
     trained = _extrapolate(measurements, "trained", layers - frozen)
     # A frozen layer computes its forward pass only: a third of the work.
-    flops = _extrapolate(measurements, "flops", layers - frozen * 2 / 3)
+    flops, moved = (_extrapolate(measurements, field, layers - frozen * 2 / 3) for field in ("flops", "moved"))
     parameters, linear, weights = (
         _extrapolate(measurements, field, layers) for field in ("parameters", "linear", "weights")
     )
@@ -251,7 +228,7 @@ def pack_cost(recipe: Recipe, config: PreTrainedConfig, tokens: int, row: int, t
     if recipe.zero_stage == 3:  # two layers are gathered at a time, or the embeddings
         gathered = max(2 * weights / max(1, layers), largest_weight(recipe, config))
         weights = gathered + (0 if recipe.offload else weights / world)
-    return Cost(round(parameters), round(trained), weights, gradients, moments, max(0.0, extra), flops)
+    return Cost(round(parameters), round(trained), weights, gradients, moments, max(0.0, extra), flops, moved)
 
 
 def peak_memory(recipe: Recipe, config: PreTrainedConfig, largest: int, row: int, world: int = 1) -> float:

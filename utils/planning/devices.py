@@ -19,8 +19,8 @@ CPU = "cpu"
 class Device:
     """`count` devices of a kind, with memory in bytes and peak in FLOP/s of each (dense bfloat16; float32 of a core).
 
-    `bandwidth` is that of its memory, `link` that to the next device, in bytes/s; infinite on a CPU, where the measured
-    peak has it in.
+    `bandwidth` is that of its memory, `link` that to the next device, in bytes/s; of a core what its operations besides
+    matrix products read and write, and no link.
     """
 
     name: str
@@ -67,8 +67,12 @@ def open_device(gpu: str) -> tuple[Device, str]:
             )
         return replace(matches[0], memory=properties.total_memory, count=torch.cuda.device_count()), "found here"
     count, memory = count_cores()
-    peak = measure_core(count)
-    return Device(CPU, memory / count, peak, count, ON_CPU), "no GPU here; the peak of a core was measured just now"
+    return open_core(count, memory / count), "no GPU here; the peak of a core was measured just now"
+
+
+def open_core(count: int, memory: float = 0.0) -> Device:
+    """So many cores, all of them busy, each with `memory` bytes: their speeds are measured."""
+    return Device(CPU, memory, measure_core(count), count, ON_CPU, measure_traffic())
 
 
 def measure_core(count: int) -> float:
@@ -82,6 +86,20 @@ def measure_core(count: int) -> float:
                 best = max(best, 2 * size**3 / slowest)
     torch.set_num_threads(threads)
     return best
+
+
+def measure_traffic() -> float:
+    """Bytes/s that one core reads and writes in operations other than matrix products, on tensors as large as a pack's."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    values, best = torch.randn(512, 1024), math.inf
+    for _ in range(5):
+        start = time.thread_time()
+        for _ in range(4):
+            torch.nn.functional.gelu(values * values + values)
+        best = min(best, time.thread_time() - start)
+    torch.set_num_threads(threads)
+    return 4 * 8 * values.nbytes / best  # read twice and written, twice, then read and written
 
 
 def _time_square(square: torch.Tensor) -> float:

@@ -16,11 +16,9 @@ from utils.models import shapes, weights
 from utils.models.zoo import ZOO
 from utils.planning.cost import Cost, pack_cost, peak_memory
 from utils.planning.devices import CPU, Device
-from utils.planning.host import measure_host
 from utils.planning.remedies import remedies
 from utils.planning.rows import FoldRows, TaskRows
 from utils.planning.sampling import (
-    Counts,
     Layout,
     Texts,
     encode_parts,
@@ -29,7 +27,7 @@ from utils.planning.sampling import (
     sample_steps,
 )
 from utils.planning.schedule import Step
-from utils.planning.timing import Load, scoring_seconds, training_seconds
+from utils.planning.timing import Load, measure_host, scoring_seconds, training_seconds
 from utils.planning.translation import plan_translation
 from utils.profiles.base import HELD_OUT, Profile
 
@@ -140,26 +138,27 @@ class Planner:
         cost, pack = self.cost(recipe, largest, row), max(row, recipe.score_tokens)
         scoring = pack_cost(recipe, self._shape(recipe), pack, row, train=False, world=self.world(recipe))
         answers = [self.answers(recipe, task, splits) + fold.validation for fold in folds]
-        trained = [self._training_load(recipe, task, fold.train, cost.flops / largest) for fold in folds]
-        scored = [self._scoring_load(layout.score, count, scoring.flops / pack) for count in answers]
+        trained = [self._training_load(recipe, task, fold.train, cost, largest) for fold in folds]
+        scored = [Load(n * layout.score.batches, n * layout.score.tokens, scoring, pack) for n in answers]
         host, speed = self._once(("host", recipe), lambda: measure_host(recipe, self.folder)), self.speed(recipe)
         seconds = [
-            training_seconds(train, recipe, cost, host, self.device, speed)
-            + scoring_seconds(score, recipe, scoring, host, self.device, speed)
+            training_seconds(train, recipe, host, self.device, speed)
+            + scoring_seconds(score, recipe, host, self.device, speed)
             for train, score in zip(trained, scored, strict=True)
         ]
-        tokens = [load.flops / cost.flops * largest for load in trained] + [n * layout.score.tokens for n in answers]
+        loads = [*trained, *scored]
         return [
             Step(
                 notebook, name, task, round(sum(fold.train for fold in folds) * recipe.epochs), sum(answers),
-                round(np.mean([fold.queries for fold in folds])), sum(tokens), sum(load.flops for load in [*trained, *scored]), cost,
+                round(np.mean([fold.queries for fold in folds])), sum(load.tokens for load in loads),
+                sum(load.flops for load in loads), cost,
                 tuple(second / 3600 for second in seconds), self.workers(recipe), layout.stand_in,
                 self.download(recipe.model) + keep * len(folds) * 4 * cost.trained, self.misfit(recipe, largest, row),
                 any(fold.estimate for fold in folds), host.micro_batch, self.peak(recipe, largest, row),
             )
         ]  # fmt: skip
 
-    def _training_load(self, recipe: Recipe, task: str, rows: int, token_flops: float) -> Load:
+    def _training_load(self, recipe: Recipe, task: str, rows: int, cost: Cost, pack: int) -> Load:
         """What a fold's training computes; stage 1, where there is one, has as many epochs."""
         stages, auxiliary = [(rows, self.layout(recipe, task).train)], AUXILIARY[task]
         if recipe.auxiliary_rows and auxiliary in self.texts:
@@ -167,11 +166,7 @@ class Planner:
             stages.append((first, self.layout(recipe, auxiliary).train))
         tokens, batches = (sum(count * getattr(c, name) for count, c in stages) for name in ("tokens", "batches"))
         steps = sum(count for count, _ in stages) / recipe.batch_rows
-        return Load(batches * recipe.epochs, tokens * recipe.epochs * token_flops, steps * recipe.epochs)
-
-    def _scoring_load(self, counts: Counts, rows: int, token_flops: float) -> Load:
-        """What answering so many rows computes."""
-        return Load(rows * counts.batches, rows * counts.tokens * token_flops)
+        return Load(batches * recipe.epochs, tokens * recipe.epochs, cost, pack, steps * recipe.epochs)
 
     def download(self, name: str) -> float:
         """Bytes to download for a network, as the hub has it; 0 where its weights are here or a former call has counted them."""

@@ -176,9 +176,17 @@ def by_task(recipe: Recipe, task: str) -> dict[str, Any]:
     }
 
 
-def zeroshot(rows: int) -> Recipe:
-    """The cosine of e5's vectors, tuned on so many rows."""
-    return Recipe("zeroshot", "baseline", "multilingual-e5-small", kind="zeroshot", rows=rows, max_length=0)
+def zeroshot(rows: int, answer_rows: int = 0) -> Recipe:
+    """The cosine of e5's vectors, tuned on so many rows; it answers at most `answer_rows` of dev and of test (0 = all)."""
+    return Recipe(
+        "zeroshot",
+        "baseline",
+        "multilingual-e5-small",
+        kind="zeroshot",
+        rows=rows,
+        answer_rows=answer_rows,
+        max_length=0,
+    )
 
 
 def from_zoo(name: str, template: Recipe) -> Recipe:
