@@ -26,6 +26,11 @@ def task(name: str, function, *arguments, cost: float = 1.0) -> Task:
     return Task(name, (Call(function, arguments),), cost)
 
 
+def read_note(path: Path) -> dict[str, str]:
+    """What a worker left of itself."""
+    return dict(part.split("=") for part in path.read_text().split())
+
+
 @pytest.mark.parametrize("cores", [ONE, TWO])
 def test_every_task_has_a_process_and_one_thread_of_its_own(
     cores: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture
@@ -45,7 +50,7 @@ def test_every_step_has_a_process_of_its_own_and_gives_its_memory_back(tmp_path:
     size = 300_000_000
     calls = (Call(work.hold, (tmp_path, "first", size)), Call(work.hold, (tmp_path, "second", 0, "first")))
     pool.run([Task("steps", calls), task("beside", work.note, tmp_path, "beside")], TWO, "none")
-    notes = [dict(part.split("=") for part in (tmp_path / name).read_text().split()) for name in ("first", "second")]
+    notes = [read_note(tmp_path / name) for name in ("first", "second")]
     assert len({note["process"] for note in notes} | {str(os.getpid())}) == 3
     held, left = (int(note["memory"]) for note in notes)
     assert held - left > 0.8 * size
@@ -63,9 +68,7 @@ def test_a_task_keeps_its_device_and_no_device_has_two(tmp_path: Path, monkeypat
     pool.run(steps, gpus, "none", bind=work.stand_for)
     spans: dict[str, list[tuple[float, float]]] = {gpu: [] for gpu in gpus}
     for name in names:
-        first, second = (
-            dict(part.split("=") for part in path.read_text().split()) for path in sorted(tmp_path.glob(f"{name}.*"))
-        )
+        first, second = (read_note(path) for path in sorted(tmp_path.glob(f"{name}.*")))
         assert first["device"] == second["device"]
         for note in (first, second):
             spans[note["device"]].append((float(note["start"]), float(note["end"])))
@@ -73,6 +76,26 @@ def test_a_task_keeps_its_device_and_no_device_has_two(tmp_path: Path, monkeypat
     for used in spans.values():
         ordered = sorted(used)
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ordered))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, []), (2, ["long"]), (4, ["long", "short"])])
+def test_a_last_call_is_shared_out_where_devices_are_idle_and_nothing_waits(
+    count: int, expected: list[str], tmp_path: Path
+) -> None:
+    """Of two devices one is idle only when the shorter task is over, of four two from the start."""
+    tasks = []
+    for name, seconds in (("long", 1.0), ("short", 0.1)):
+        (folder := tmp_path / name).mkdir()
+        shares = tuple(Call(work.occupy, (folder, "share", number)) for number in range(3))
+        calls = (Call(work.wait, (folder, "first", seconds)), Call(work.occupy, (folder, "last", 0)))
+        tasks.append(Task(name, calls, seconds, shares))
+    pool.run(tasks, tuple(f"cpu:{number}" for number in range(count)), "none", bind=work.stand_for)
+    for task in tasks:
+        last = read_note(tmp_path / task.title / "last.0")
+        shared = [read_note(path) for path in (tmp_path / task.title).glob("share.*")]
+        assert len(shared) == (3 if task.title in expected else 0)
+        assert all(float(note["end"]) <= float(last["start"]) for note in shared)
+        assert not shared or len({note["device"] for note in shared}) > 1
 
 
 def test_the_rest_is_foretold_from_what_is_done() -> None:

@@ -115,15 +115,23 @@ def language_intervals(
         table.groupby([kind, part])["threshold"].nunique() > 1
     )  # within a part, thresholds per language alone differ
     per_language = set(differ[differ].index.get_level_values(0))
+    # Rows of a kind, such as unseen languages, have thresholds of their own; in order of their probability they are sorted fast.
+    own = {one: (rows := _descending(probability, kind == one), table.iloc[rows]) for one in np.unique(kind)}
     values = []
     for drawn in draw_weights(table["query_group"], choose_repeats(len(table)), seed):
         thresholds = np.empty(len(table))
-        for one in np.unique(kind):  # rows of a kind, such as unseen languages, have thresholds of their own
-            rows = kind == one
-            thresholds[rows] = cross_fitted_thresholds(table[rows], part[rows], drawn[rows], one in per_language, rule)
+        for one, (rows, part_of_table) in own.items():
+            fitted = cross_fitted_thresholds(part_of_table, part[rows], drawn[rows], one in per_language, rule)
+            thresholds[rows] = fitted
         answers, weight = (probability >= thresholds).astype(float), drawn * fixed
         values.append([weighted_f1(truth[mask], answers[mask], weight[mask]) for mask in masks])
     return [quantiles(column) for column in np.array(values).T]
+
+
+def _descending(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The row numbers of a mask, the most probable first."""
+    rows = np.flatnonzero(mask)
+    return rows[np.argsort(-probability[rows], kind="stable")]
 
 
 def training_languages(folder: Path, oof: pd.DataFrame, train: pd.DataFrame) -> set[str]:

@@ -6,6 +6,7 @@ from utils.profiles.base import BASELINES, Final, Profile, variants, zeroshot
 E5 = Recipe(
     "e5-small", "xlm-r", "multilingual-e5-small", max_length=0, architecture="bi-encoder", tuning="full", learning_rate=6e-5,
     head_rate=20.0, frozen_layers=6, rows=400, answer_rows=100, batch_rows=16, share_rows=4,
+    score_tokens=1024,
 )  # fmt: skip
 GEMMA = Recipe(
     "gemma-3-270m", "gemma", "gemma-3-270m", max_length=0, pooling="last", tuning="lora", learning_rate=5e-4, rows=400, answer_rows=100,

@@ -15,7 +15,7 @@ from utils.training.tries import Batch, Rows, batch_by_length, build_batch
 CHECK_ROWS = 8  # rows on which a pack is compared with single rows
 # How far packs may move logits, relative to the largest: in 32 bits, and in 16 bits at least and at most.
 EXACT, LEAST_NOISE, MOST_NOISE = 1e-3, 0.05, 0.25
-CHUNK = 512  # tokens, padding included, that a bi-encoder encodes at once in training
+CHUNK = 256  # tokens, padding included, that a bi-encoder encodes at once in training: what a core's cache holds
 
 
 def embed(
