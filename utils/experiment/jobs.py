@@ -134,8 +134,8 @@ def _answer_rest(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, A
     probabilities, stats = fit.answer(replace(job, tables=rest), runtime)
     for split, answers in there.items():
         probabilities[split] = answers.set_index("id")["probability"].loc[job.tables[split]["id"]].to_numpy()
-        for name in ("score_seconds", "seconds"):
-            stats[name] += answers["seconds"].max()
+        spent = float(answers["seconds"].max()) if len(answers) else 0.0
+        stats |= {name: stats[name] + spent for name in ("score_seconds", "seconds")}
     return probabilities, stats
 
 
