@@ -1,5 +1,6 @@
 """Jobs that are killed, or that fill the disk: the next call goes on, and ends with the answers of an undisturbed one."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,8 +20,12 @@ from utils.experiment.pool import WorkerError
 
 def workers() -> set[int]:
     """Processes that this one's server has forked; asking `multiprocessing` would take their exit codes from the pool."""
-    me = psutil.Process()
-    return {child.pid for child in me.children(recursive=True) if child.ppid() != me.pid}
+    me, found = psutil.Process(), set()
+    for child in me.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if child.ppid() != me.pid:
+                found.add(child.pid)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ class Small(nn.Module):
         super().__init__()
         self.room, self.weight, self.widths = room, nn.Parameter(torch.zeros(1)), []
 
-    def forward(self, input_ids: Tensor, position_ids: Tensor, end: Tensor, leaves: Tensor) -> SequenceClassifierOutput:
+    def forward(self, input_ids: Tensor, leaves: Tensor, **_: object) -> SequenceClassifierOutput:
         self.widths.append(input_ids.shape[1])
         if input_ids.shape[1] > self.room:
             raise torch.OutOfMemoryError("full")

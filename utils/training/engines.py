@@ -214,11 +214,11 @@ class Zero:
 
     def _restore_shards(self, state: Tensors) -> None:
         """Stage 3: each process sets its own shard, as the setters of whole tensors fail where a size is no multiple of the world's."""
+        from deepspeed import zero
         from deepspeed.utils import safe_get_local_fp32_param, safe_set_local_fp32_param, safe_set_local_optimizer_state
-        from deepspeed.zero import GatheredParameters
 
         parameters = trained_parameters(self.model)
-        with GatheredParameters(list(parameters.values()), modifier_rank=0):  # what the network computes with
+        with zero.GatheredParameters(list(parameters.values()), modifier_rank=0):  # what the network computes with
             for name, parameter in parameters.items():
                 parameter.data.copy_(state[f"value.{name}"])
         for name, parameter in trained_parameters(self.model).items():
