@@ -10,8 +10,8 @@ import torch
 from utils.core.errors import DeviceError
 from utils.training.cores import count_cores
 
-# Share of the peak that training reaches: of a GPU with packs of a few thousand tokens, of a core beside its matrix products.
-UTILISATION, ON_CPU = 0.40, 0.60
+# Share of the peak that training reaches: of a GPU with packs of a few thousand tokens, of a core in its matrix products alone.
+UTILISATION, ON_CPU = 0.40, 0.95
 CPU = "cpu"
 
 
