@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, Gemma3TextConfig
+from transformers import AutoModelForSequenceClassification, Gemma3TextConfig, PreTrainedConfig
 
 from utils.core.paths import translations
 from utils.core.recipe import Recipe
@@ -157,17 +157,22 @@ def open_networks(recipe: Recipe, train: bool) -> Networks:
     return Networks(folder, ours, theirs)
 
 
+def random_network(config: PreTrainedConfig, dtype: torch.dtype) -> nn.Module:
+    """A decoder of a config with random weights of a dtype, created on the device."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(precision.device()):
+            return decoder_class(config)(config)
+    finally:
+        torch.set_default_dtype(default)
+
+
 def large_network(shape: dict[str, Any], recipe: Recipe, folder: Path) -> nn.Module:
     """A network of Gemma-3's class with random weights, created on the device in bf16; with `nf4` its blocks are in 4-bit."""
     config = Gemma3TextConfig(**shape, num_labels=2, pad_token_id=build.load_tokenizer(folder).pad_token_id)
     config._attn_implementation = choose_kernel(recipe, config)
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device(precision.device()):
-            network = decoder_class(config)(config)
-    finally:
-        torch.set_default_dtype(dtype)
+    network = random_network(config, torch.bfloat16)
     if recipe.quantisation == "nf4":
         for layer in network.model.layers:
             quantise(layer)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from cases import read_sample
+from cases import random_network, read_sample
 from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedConfig
@@ -35,7 +35,6 @@ from utils.core.schema import TASKS
 from utils.experiment import pool
 from utils.experiment.devices import list_devices
 from utils.models import attention, build, precision, shapes, trained, weights
-from utils.models.decoders import decoder_class
 from utils.planning import devices
 from utils.planning.cost import pack_cost, peak_memory
 from utils.planning.timing import Load, measure_host, scoring_seconds, training_seconds
@@ -85,13 +84,7 @@ class Bench:
     def model(self) -> nn.Module:
         """The network with random weights and LoRA, on the device."""
         torch.manual_seed(0)
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.bfloat16 if self.large else torch.float32)
-        try:
-            with torch.device(precision.device()):
-                network = decoder_class(self.config)(self.config)
-        finally:
-            torch.set_default_dtype(default)
+        network = random_network(self.config, torch.bfloat16 if self.large else torch.float32)
         return trained.make_trainable(network, Setting("QC").recipe(self.large))
 
     @functools.cached_property

@@ -149,8 +149,8 @@ def _finish(job: Job, probabilities: Probabilities, stats: dict[str, Any]) -> No
     for split, table in job.tables.items():
         write_table(to_predictions(table, probabilities[split], job.fold), job.folder / f"{split}.parquet")
     if "score_seconds" in stats:
-        rows = sum(map(len, job.tables.values()))
-        stats = stats | {"score_rows_per_s": rows / max(1e-3, stats["score_seconds"])}
+        answered = sum(map(len, job.tables.values()))
+        stats = stats | {"score_rows_per_s": answered / max(1e-3, stats["score_seconds"])}
     shutil.rmtree(job.folder / JOB, ignore_errors=True)
     before = read_facts(job.folder / "facts.json")
     known = before.get("answers", {}) if before.get("training") == job.tag else {}

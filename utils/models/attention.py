@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig
 
+from utils.core.files import write_text
 from utils.core.recipe import Recipe
 
 BLOCK = 128  # FlexAttention computes a mask in squares of so many tokens
@@ -127,4 +128,4 @@ def write_line(gpu: str, size: int, flex_from: int) -> None:
     """Put what was measured on a GPU into the table, in the place of what was measured before."""
     lines = [line for line in json.loads(TABLE.read_text("utf-8")) if (line["gpu"], line["head_size"]) != (gpu, size)]
     lines.append({"gpu": gpu, "head_size": size, "flex_from": flex_from})
-    TABLE.write_text("[\n" + ",\n".join(f" {json.dumps(line)}" for line in lines) + "\n]\n", "utf-8")
+    write_text(TABLE, "[\n" + ",\n".join(f" {json.dumps(line)}" for line in lines) + "\n]\n")
