@@ -37,11 +37,11 @@ from utils.experiment.devices import list_devices
 from utils.models import attention, build, precision, shapes, trained, weights
 from utils.planning import devices
 from utils.planning.cost import pack_cost, peak_memory
-from utils.planning.timing import Load, measure_host, scoring_seconds, training_seconds
+from utils.planning.timing import Load, measure_host, scale_host, scoring_seconds, training_seconds
 from utils.profiles.a100 import LARGE
 from utils.profiles.base import MAX_LENGTH, QUERY_FIRST
 from utils.training import engines, packing, predict, tokens
-from utils.training.forward import compare_packs, logits
+from utils.training.forward import compare_packs, compile_layers, logits
 
 MODEL, TOKENIZER = "gemma-3-12b", "gemma-3-270m"
 WIDTHS = (512, 1024, 2048)  # tokens of a sequence, at most
@@ -66,7 +66,7 @@ class Setting:
         return LARGE.with_(
             name=MODEL, model=MODEL, max_length=MAX_LENGTH[self.task], query_first=QUERY_FIRST[self.task], attention=self.kernel,
             sequence_tokens=self.width, packing=self.packing, pack_tokens=4096, score_tokens=16384 if large else 2048,
-            precision="bfloat16" if large else "float32",
+            precision="bfloat16" if large else "float32", compiled=self.compiled,
         )  # fmt: skip
 
 
@@ -103,11 +103,12 @@ class Bench:
     def prepare(self, setting: Setting) -> tuple[Recipe, tokens.Encoded]:
         """Set the network to a way of computing; returns the recipe and its rows."""
         recipe = setting.recipe(self.large)
-        trained.plain(self.model).config._attn_implementation = setting.kernel
-        for layer in trained.plain(self.model).model.layers:
+        network = trained.plain(self.model)
+        network.config._attn_implementation = setting.kernel
+        for layer in network.model.layers:
             layer._compiled_call_impl = None
-            if setting.compiled:
-                layer.compile(dynamic=True)
+        if setting.compiled:
+            compile_layers(network)
         return recipe, self.encode(recipe, setting.task)
 
 
@@ -120,7 +121,7 @@ def train(bench: Bench, setting: Setting) -> Line:
     steps = packing.training_steps(rows, recipe)[: STEPS + WARM]
     labels, pad_id = torch.arange(len(rows.rows)) % 2, 0
     bench.engine.model.train()
-    seconds, launches, computed = [], [], []
+    seconds, launches, computed, begun = [], [], [], time.perf_counter()
     for number, step in enumerate(steps):
         _reset_peak()
         devices.wait(precision.device())
@@ -132,14 +133,17 @@ def train(bench: Bench, setting: Setting) -> Line:
         bench.engine.step()
         launched = time.perf_counter()
         devices.wait(precision.device())
-        if number >= WARM:
+        if number < WARM:
+            first = time.perf_counter() - begun
+        else:
             seconds.append(time.perf_counter() - start)
             launches.append(launched - start)
             computed.append(sum(packing.count_tokens(rows, micro) for micro in step))
     step_seconds, size = median(seconds), float(np.mean(computed))
     planned = _plan_step(bench, recipe, size, len(steps[0]))
     return {
-        "step_seconds": step_seconds, "planned_seconds": planned, "host_share": sum(launches) / sum(seconds),
+        "first_seconds": first, "step_seconds": step_seconds, "host_seconds": measure_host(recipe).micro_batch,
+        "planned_seconds": planned, "host_share": sum(launches) / sum(seconds),
         "tokens_per_step": size, "rows_per_s": recipe.batch_rows / step_seconds, "peak_gb": _peak() / 1e9,
         "planned_gb": peak_memory(recipe.with_(score_tokens=1), bench.config, max(computed), 40) / 1e9,
     }  # fmt: skip
@@ -151,7 +155,7 @@ def score(bench: Bench, setting: Setting) -> Line:
     chosen = np.argsort(rows.group, kind="stable")[: SCORED if bench.large else FEW]
     part = replace(rows, rows=[rows.rows[row] for row in chosen], group=rows.group[chosen])
     batches, seconds = packing.batches(part, np.arange(len(chosen)), recipe.score_tokens), []
-    for _ in range(2):  # the first warms up
+    for _ in range(3):  # the first warms up
         devices.wait(precision.device())
         start = time.perf_counter()
         with precision.autocast(recipe):
@@ -160,10 +164,10 @@ def score(bench: Bench, setting: Setting) -> Line:
     size = sum(packing.count_tokens(part, batch) for batch in batches)
     cost = pack_cost(recipe, bench.config, recipe.score_tokens, 40, train=False)
     load = Load(len(batches), size, cost, recipe.score_tokens)
-    speed = bench.device.peak * bench.device.utilisation
-    planned = scoring_seconds(load, recipe, measure_host(recipe), bench.device, speed)
+    host = scale_host(measure_host(recipe), recipe, bench.device)
+    planned = scoring_seconds(load, recipe, host, bench.device)
     return {
-        "rows_per_s": len(chosen) / seconds[-1], "planned_rows_per_s": len(chosen) / planned,
+        "first_seconds": seconds[0], "rows_per_s": len(chosen) / min(seconds[1:]), "planned_rows_per_s": len(chosen) / planned,
         "tokens_per_row": size / len(chosen),
     }  # fmt: skip
 
@@ -189,7 +193,8 @@ def work(large: bool) -> None:
     bench = Bench(large, _config(large), {}, devices.GPUS["a100-80gb"], 0.0)
     rows = [(number, 2, 3) for number in range(1, 33)]
     encoded = tokens.Encoded([(row,) for row in rows], np.arange(32), packed=True)
-    logits(bench.engine.model, encoded, np.arange(32), 0).sum().backward()
+    with precision.autocast(Setting("QC").recipe(large)):
+        logits(bench.engine.model, encoded, np.arange(32), 0).sum().backward()
 
 
 MEASURES = {"train": train, "score": score, "packs": differ, "memory": memory_after}
@@ -197,21 +202,18 @@ MEASURES = {"train": train, "score": score, "packs": differ, "memory": memory_af
 
 def settings(gpu: bool) -> Iterator[tuple[str, Setting]]:
     """What is measured, the most telling first."""
-    names = ("sdpa", "flex_attention") if gpu else ("sdpa", "eager")  # a CPU has no backward pass of FlexAttention
+    kernels = ("sdpa", "flex_attention") if gpu else ("sdpa", "eager")  # a CPU has no backward pass of FlexAttention
+    compiled = (False, True) if gpu else (False,)  # nor a compiler that pays
+    for measure, task, code in itertools.product(("train", "score"), TASKS, compiled):
+        yield measure, Setting(task, compiled=code)
     for task in TASKS:
-        yield "train", Setting(task)
-        yield "train", Setting(task, packing="rows")
-    for task, kernel in itertools.product(TASKS, names):
-        yield "packs", Setting(task, kernel)
+        yield "train", Setting(task, packing="rows", compiled=gpu)
     yield "memory", Setting("QC")
-    for task, width, kernel in itertools.product(TASKS, WIDTHS, names):
+    for measure, kernel, width, task in itertools.product(("score", "train"), kernels, WIDTHS, TASKS):
         if (kernel, width) != ("sdpa", WIDTHS[0]):
-            yield "train", Setting(task, kernel, width)
-    for task, width, kernel in itertools.product(TASKS, WIDTHS, names):
-        yield "score", Setting(task, kernel, width)
-    if gpu:
-        for task in TASKS:
-            yield "train", Setting(task, compiled=True)
+            yield measure, Setting(task, kernel, width, compiled=gpu)
+    for task, kernel in itertools.product(TASKS, kernels):
+        yield "packs", Setting(task, kernel)
 
 
 # -- devices ---------------------------------------------------------------------------------------------------------------
@@ -230,6 +232,7 @@ def open_bench(minutes: float) -> Bench:
     gpu = torch.cuda.is_available()
     large = gpu and torch.cuda.get_device_properties(0).total_memory > ROOM
     if gpu:
+        torch._dynamo.config.recompile_limit = 64  # one process computes in more ways here than any job does
         device, _ = devices.open_device("")
     else:
         torch.set_num_threads(1)
@@ -242,9 +245,8 @@ def _plan_step(bench: Bench, recipe: Recipe, size: float, micros: int) -> float:
     """Seconds of a step of so many tokens in so many micro-batches, as the plan has it."""
     largest = recipe.pack_tokens
     cost = pack_cost(recipe, bench.config, largest, 40, train=True)
-    speed = bench.device.peak * bench.device.utilisation
     load = Load(micros, size, cost, largest, 1)
-    return training_seconds(load, recipe, measure_host(recipe), bench.device, speed)
+    return training_seconds(load, recipe, scale_host(measure_host(recipe), recipe, bench.device), bench.device)
 
 
 def _used() -> float:
@@ -325,8 +327,8 @@ def main() -> None:
     print_tables(lines)
     if arguments.out:
         arguments.out.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-    if arguments.write and (width := faster_from(lines)):
-        attention.write_line(torch.cuda.get_device_name(), attention.head_size(bench.config), width)
+    if arguments.write and bench.large:
+        attention.write_line(torch.cuda.get_device_name(), attention.head_size(bench.config), faster_from(lines))
 
 
 if __name__ == "__main__":

@@ -74,8 +74,7 @@ class Packs:
     def planned_seconds(self, core: devices.Device) -> float:
         """What the plan says of one row, a pack being one step."""
         cost, host = self.cost(), measure_host(self.recipe)
-        speed, load = core.peak * core.utilisation, Load(1, 1, cost, 1, 1)
-        return training_seconds(load, self.recipe, host, core, speed) / self.recipe.batch_rows
+        return training_seconds(Load(1, 1, cost, 1, 1), self.recipe, host, core) / self.recipe.batch_rows
 
 
 def open_packs(name: str, tokens: int) -> Packs:

@@ -229,19 +229,18 @@ def test_a_network_on_fewer_rows_than_others_is_no_finalist(small: Path) -> None
 
 def test_a_job_has_a_core_or_its_part_of_one(small: Path) -> None:
     recipe = CANDIDATES["xlm-roberta-large"].with_(zero_stage=0)
-    core = CORES.peak * CORES.utilisation
     alone, shared = open_planner(LAPTOP, small), open_planner(profiles.load("rehearsal"), small)
-    assert (alone.workers(recipe), alone.speed(recipe), alone.memory(recipe)) == (2, core, 8e9)
+    assert (alone.workers(recipe), alone.devices(recipe), alone.memory(recipe)) == (2, 1, 8e9)
     one = open_planner(replace(LAPTOP, workers=1), small)
-    assert (one.workers(recipe), one.speed(recipe), one.memory(recipe)) == (1, core, 16e9)
+    assert (one.workers(recipe), one.devices(recipe), one.memory(recipe)) == (1, 1, 16e9)
     many = open_planner(replace(LAPTOP, workers=8), small)
-    assert (many.workers(recipe), many.speed(recipe), many.memory(recipe)) == (8, core / 4, 2e9)
+    assert (many.workers(recipe), many.devices(recipe), many.memory(recipe)) == (8, 0.25, 2e9)
     sharded = recipe.with_(zero_stage=2)  # DeepSpeed has the machine for itself
-    assert (alone.workers(sharded), alone.speed(sharded)) == (1, core)
-    assert (shared.workers(sharded), shared.speed(sharded)) == (1, 2 * core)
+    assert (alone.workers(sharded), alone.devices(sharded)) == (1, 1)
+    assert (shared.workers(sharded), shared.devices(sharded)) == (1, 2)
     gpus = open_planner(A100, small, replace(devices.GPUS["h200"], count=4))
-    assert (gpus.workers(recipe), gpus.speed(recipe), gpus.memory(recipe)) == (4, 989e12 * 0.4, 141e9)
-    assert (gpus.workers(sharded), gpus.speed(sharded), gpus.memory(sharded)) == (1, 4 * 989e12 * 0.4, 141e9)
+    assert (gpus.workers(recipe), gpus.devices(recipe), gpus.memory(recipe)) == (4, 1, 141e9)
+    assert (gpus.workers(sharded), gpus.devices(sharded), gpus.memory(sharded)) == (1, 4, 141e9)
 
 
 def test_cores_without_the_memory_are_told_to_work_on_fewer_jobs(small: Path) -> None:

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, Gemma3ForCausalLM, G
 from utils.core.recipe import Recipe, fingerprint, load, save
 from utils.models import attention, build, trained
 from utils.training import engines, loop, tokens
-from utils.training.forward import logits
+from utils.training.forward import compile_layers, logits
 from utils.training.predict import predict, predict_log_odds
 
 ROWS = pd.DataFrame(
@@ -282,3 +282,24 @@ def test_a_sure_answer_has_finite_log_odds(case: Case) -> None:
                 value.mul_(1e4) if "bias" not in name else value.copy_(torch.tensor([-300.0, 300.0]))
     odds = predict_log_odds(model.eval(), case.rows, 4096, case.tokenizer.pad_token_id, "", "none")
     assert np.isfinite(odds).all()
+
+
+@pytest.mark.long
+def test_compiled_layers_compute_the_same(bases: dict[str, Path]) -> None:
+    """Logits and gradients of two packs of unlike sizes, from one piece of code for both."""
+    case = Case("decoder-lora", bases)
+    case.recipe = case.recipe.with_(lora_dropout=0.0)
+    plainly, compiled = case.network(), case.network()
+    compile_layers(compiled)
+    for pack in (np.arange(6), np.arange(6, 16)):
+        gradients = []
+        for model in (plainly, compiled):
+            model.zero_grad()
+            scores = logits(model, case.rows, pack, case.tokenizer.pad_token_id)
+            scores.square().sum().backward()
+            gradients.append([scores.detach(), *(value.grad for value in model.parameters() if value.requires_grad)])
+        assert len(gradients[0]) > 10
+        for left, right in zip(*gradients, strict=True):
+            assert (left - right).abs().max() < 1e-5
+    counts = torch._dynamo.utils.counters
+    assert counts["stats"]["unique_graphs"] > 0 and not counts["graph_break"]

@@ -13,7 +13,7 @@ Scheme = Literal["query", "report", "strict", "leave-language"]
 # Fields that change no result: names, which rows there are (the rows themselves are hashed), and how the work is laid out.
 UNHASHED = (
     "name", "variant_of", "scheme", "folds", "rows", "answer_rows", "auxiliary_rows", "packing", "pack_tokens", "sequence_tokens",
-    "score_tokens", "attention", "checkpointing", "zero_stage", "offload",
+    "score_tokens", "attention", "compiled", "checkpointing", "zero_stage", "offload",
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ class Recipe:
     attention: Literal["auto", "sdpa", "eager", "flex_attention"] = (
         "auto"  # kernel of decoders; auto: what `models.attention` says
     )
+    compiled: bool = False  # on a GPU: the layers of a decoder as one piece of compiled code
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # float16: for GPUs without bfloat16
     quantisation: Literal["none", "nf4", "int8"] = "none"  # int8: for scoring only
     checkpointing: bool = False

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -142,8 +143,10 @@ class _Pool:
 
     def start(self, task: Task, call: Call, device: str, since: float, number: int) -> None:
         """Start the process of one call."""
-        context = mp.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
+        # What a fork server imports may ask CUDA for its devices, after which no process forked from it can use any.
+        context = mp.get_context("spawn" if device.startswith("cuda") else "forkserver")
+        if isinstance(context, ForkServerContext):
+            context.set_forkserver_preload(PRELOAD)
         inlet, outlet = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(call, device, self.bind, outlet), daemon=True)
         process.start()

@@ -1,7 +1,8 @@
 """Attention of tries: every token attends to its ancestors and to itself. The kernel that computes it, and masks in its form."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,22 @@ def visible(end: Tensor, depth: Tensor, window: int | None = None) -> Tensor:
 
 def _block_mask(end: Tensor, depth: Tensor, window: int | None) -> Any:
     """The mask of `visible` as blocks for FlexAttention (Dong et al. 2024, arXiv 2412.05496), which skips empty blocks."""
-    from torch.nn.attention.flex_attention import create_block_mask
 
     def is_visible(sequence: Tensor, head: Tensor, j: Tensor, i: Tensor) -> Tensor:
         ancestor = (i <= j) & (j < end[sequence, i])
         return ancestor if window is None else ancestor & (depth[sequence, j] - depth[sequence, i] < window)
 
     sequences, width = end.shape
-    # Compiled it never holds the whole square, and takes a fraction of a layer's time; a CPU would compile for longer than it runs.
-    return create_block_mask(is_visible, sequences, None, width, width, device=str(end.device), _compile=end.is_cuda)
+    with torch.no_grad():  # what is compiled holds for training and for scoring
+        return _mask_maker(end.is_cuda)(is_visible, sequences, None, width, width, device=str(end.device))
+
+
+@cache
+def _mask_maker(gpu: bool) -> Callable[..., Any]:
+    """What makes a block mask: compiled, it never holds the whole square. A CPU would compile for longer than it runs."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    return torch.compile(create_block_mask) if gpu else create_block_mask
 
 
 def _make_mask(end: Tensor, depth: Tensor, window: int | None, kernel: str, dtype: torch.dtype) -> Any:
@@ -121,11 +129,12 @@ def _flex_from(size: int, gpu: str) -> float:
     lines = json.loads(TABLE.read_text("utf-8"))
     lines = [line for line in lines if line["gpu"] == gpu] or [line for line in lines if not line["gpu"]]
     fitting = [line for line in lines if line["head_size"] >= size]
-    return min(fitting, key=lambda line: line["head_size"])["flex_from"] if fitting else float("inf")
+    found = min(fitting, key=lambda line: line["head_size"])["flex_from"] if fitting else None
+    return float("inf") if found is None else found
 
 
-def write_line(gpu: str, size: int, flex_from: int) -> None:
-    """Put what was measured on a GPU into the table, in the place of what was measured before."""
+def write_line(gpu: str, size: int, flex_from: int | None) -> None:
+    """Put what was measured on a GPU into the table, in the place of what was measured before. None: FlexAttention is never faster."""
     lines = [line for line in json.loads(TABLE.read_text("utf-8")) if (line["gpu"], line["head_size"]) != (gpu, size)]
     lines.append({"gpu": gpu, "head_size": size, "flex_from": flex_from})
     write_text(TABLE, "[\n" + ",\n".join(f" {json.dumps(line)}" for line in lines) + "\n]\n")

@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from utils.core.recipe import Recipe
 from utils.models.encoders import EncoderClassifier
+from utils.models.precision import HALF
 from utils.models.zoo import NON_TEXT_MODULES, ZOO
 
 # Silence known messages: a missing 4-bit kernel on a CPU, one progress bar a loaded tensor, a deprecated name used by peft.
@@ -20,6 +21,7 @@ transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model  # noqa: E402 - imports bitsandbytes, which logs at import
+from peft.tuners.lora import LoraLayer  # noqa: E402
 
 TRAINED = "trained.safetensors"
 ADAPTER = "adapter_model.safetensors"
@@ -48,19 +50,27 @@ def make_trainable(model: nn.Module, recipe: Recipe, start: Path | None = None) 
         base.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.tuning == "lora":
         if start is not None:
-            return PeftModel.from_pretrained(model, start, is_trainable=True)
+            return _keep_dtype(PeftModel.from_pretrained(model, start, is_trainable=True), recipe)
         task = None if isinstance(model, EncoderClassifier) else TaskType.SEQ_CLS
         config = LoraConfig(
             r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout, modules_to_save=["score"],
             target_modules=list(ZOO[recipe.model].targets), exclude_modules=NON_TEXT_MODULES, task_type=task,
         )  # fmt: skip
         torch.manual_seed(recipe.seed)
-        return get_peft_model(model, config)
+        return _keep_dtype(get_peft_model(model, config), recipe)
     frozen = tuple(f".layer.{number}." for number in range(recipe.frozen_layers))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".embeddings." not in name and not any(layer in name for layer in frozen))
     if start is not None:
         load_trained(model, start)
+    return model
+
+
+def _keep_dtype(model: PeftModel, recipe: Recipe) -> PeftModel:
+    """In 16 bits, let autocast alone convert an adapter's inputs: peft would make a copy in 32 bits first, for each layer."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = recipe.precision not in HALF
     return model
 
 

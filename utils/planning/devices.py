@@ -10,8 +10,9 @@ import torch
 from utils.core.errors import DeviceError
 from utils.training.cores import count_cores
 
-# Share of the peak that training reaches: of a GPU with packs of a few thousand tokens, of a core in its matrix products alone.
-UTILISATION, ON_CPU = 0.40, 0.95
+# Share of the peak that long operations reach: of a GPU in training steps of 500 to 2,000 tokens and in scoring 16,000 at once
+# (Gemma-3-12B on an H200), of a core in its matrix products alone.
+TRAINING, SCORING, ON_CPU = 0.30, 0.38, 0.95
 CPU = "cpu"
 
 
@@ -19,15 +20,16 @@ CPU = "cpu"
 class Device:
     """`count` devices of a kind, with memory in bytes and peak in FLOP/s of each (dense bfloat16; float32 of a core).
 
-    `bandwidth` is that of its memory, `link` that to the next device, in bytes/s; of a core what its operations besides
-    matrix products read and write, and no link.
+    `training` and `scoring` are the shares of the peak that are reached there. `bandwidth` is that of its memory, `link` that to the
+    next device, in bytes/s; of a core what its operations besides matrix products read and write, and no link.
     """
 
     name: str
     memory: float
     peak: float
     count: int = 1
-    utilisation: float = UTILISATION
+    training: float = TRAINING
+    scoring: float = SCORING
     bandwidth: float = math.inf
     link: float = math.inf
 
@@ -72,7 +74,7 @@ def open_device(gpu: str) -> tuple[Device, str]:
 
 def open_core(count: int, memory: float = 0.0) -> Device:
     """So many cores, all of them busy, each with `memory` bytes: their speeds are measured."""
-    return Device(CPU, memory, measure_core(count), count, ON_CPU, measure_traffic())
+    return Device(CPU, memory, measure_core(count), count, ON_CPU, ON_CPU, measure_traffic())
 
 
 def measure_core(count: int) -> float:

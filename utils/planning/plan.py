@@ -27,7 +27,7 @@ from utils.planning.sampling import (
     sample_steps,
 )
 from utils.planning.schedule import Step
-from utils.planning.timing import Load, measure_host, scoring_seconds, training_seconds
+from utils.planning.timing import Host, Load, measure_host, scale_host, scoring_seconds, training_seconds
 from utils.planning.translation import plan_translation
 from utils.profiles.base import HELD_OUT, Profile
 
@@ -63,10 +63,13 @@ class Planner:
             return 1
         return self.profile.workers or self.device.count
 
-    def speed(self, recipe: Recipe) -> float:
-        """FLOP/s of a training: of the devices that its processes have, or of a part of one."""
-        devices = min(self.world(recipe), self.device.count / self.workers(recipe))
-        return self.device.peak * self.device.utilisation * devices
+    def devices(self, recipe: Recipe) -> float:
+        """Devices that a training has: those of its processes, or a part of one."""
+        return min(self.world(recipe), self.device.count / self.workers(recipe))
+
+    def host(self, recipe: Recipe) -> Host:
+        """The host's time of a training's network."""
+        return self._once(("host", recipe), lambda: scale_host(measure_host(recipe, self.folder), recipe, self.device))
 
     def memory(self, recipe: Recipe) -> float:
         """Bytes that a process of a training has: a device's or a part of one's, on a CPU its share of the machine's."""
@@ -140,10 +143,10 @@ class Planner:
         answers = [self.answers(recipe, task, splits) + fold.validation for fold in folds]
         trained = [self._training_load(recipe, task, fold.train, cost, largest) for fold in folds]
         scored = [Load(n * layout.score.batches, n * layout.score.tokens, scoring, pack) for n in answers]
-        host, speed = self._once(("host", recipe), lambda: measure_host(recipe, self.folder)), self.speed(recipe)
+        host, devices = self.host(recipe), self.devices(recipe)
         seconds = [
-            training_seconds(train, recipe, host, self.device, speed)
-            + scoring_seconds(score, recipe, host, self.device, speed)
+            training_seconds(train, recipe, host, self.device, devices)
+            + scoring_seconds(score, recipe, host, self.device, devices)
             for train, score in zip(trained, scored, strict=True)
         ]
         loads = [*trained, *scored]

@@ -4,6 +4,7 @@ import math
 
 from utils.planning.devices import CPU, Device
 from utils.planning.schedule import Step, elapsed_hours
+from utils.planning.timing import COMPILED, launch_factor
 from utils.planning.translation import DECODING
 
 
@@ -45,15 +46,18 @@ def _assumptions(steps: list[Step], device: Device, why: str) -> list[str]:
     """The device, and what the plan takes for granted."""
     workers = max((step.workers for step in steps), default=1)
     slowest = max(steps, key=lambda step: step.host, default=None)
+    factor = launch_factor(device)
+    scaled = "" if factor == 1 else f", times {factor:g} for a GPU and {COMPILED:g} in compiled layers"
     host = (
-        f"; the host's launches as measured here, up to {slowest.host * 1e3:.0f} ms a micro-batch ({slowest.name})"
+        f"; launches as measured here{scaled}: up to {slowest.host * 1e3:.0f} ms a micro-batch ({slowest.name})"
         if slowest
         else ""
     )
     beside = f"; {workers} trainings side by side, each on a device" if workers > 1 else ""
     return [
         f"device:  {device.count} x {device.name}, {device.memory / 1e9:.0f} GB, peak {device.peak / 1e12:.3g} TFLOP/s ({why})",
-        f"assumed: {device.utilisation:.0%} of the peak in training and scoring, {DECODING:.0%} in translation{beside}{host}",
+        f"assumed: {device.training:.0%} of the peak in training, {device.scoring:.0%} in scoring, "
+        f"{DECODING:.0%} in translation{beside}{host}",
         "         each non-English query is paired with an English one of the data; baselines, next to free, are left out;",
         "         05 and 06 train the most expensive networks that 04 may choose, and TAPT is adopted",
     ]

@@ -6,8 +6,8 @@ The host's time is that of launching a network's operations, whatever their size
 import time
 from dataclasses import dataclass
 from functools import cache
-from statistics import median
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import AutoModel
@@ -17,16 +17,20 @@ from utils.models import shapes
 from utils.models.build import ENCODERS
 from utils.models.decoders import decoder_class
 from utils.models.encoders import EncoderClassifier
-from utils.models.precision import autocast, weights_dtype
+from utils.models.precision import autocast, device, weights_dtype
 from utils.models.trained import make_trainable, plain
 from utils.planning.cost import NF4_BYTES, Cost
-from utils.planning.devices import CPU, Device
+from utils.planning.devices import CPU, Device, wait
 from utils.training import engines
 from utils.training.packing import pad
 from utils.training.tries import build_batch
 
 ROWS = [(1, 2, 3), (1, 2, 4), (5, 6)]
-REPEATS = 3
+WARM, REPEATS = 1, 3
+# A GPU's launches of a network in its full width, against those of the narrow one on the same GPU, and against what the narrow
+# one takes on a core; and the share of them that is left in compiled layers (Gemma-3-12B on an H200: benchmarks/gpu.py).
+ON_GPU, FROM_CORE, COMPILED = 1.15, 2.5, 0.35
+FUSED = 1.45  # compiled layers score so much faster
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,22 @@ class Load:
         return self.cost.moved * self.tokens / self.pack
 
 
-def training_seconds(load: Load, recipe: Recipe, host: Host, device: Device, speed: float) -> float:
-    """Seconds of a training at `speed` FLOP/s, of all devices that share it."""
+def training_seconds(load: Load, recipe: Recipe, host: Host, device: Device, devices: float = 1.0) -> float:
+    """Seconds of a training on so many devices of a kind, all of which share it."""
     size = weight_bytes(recipe, load.cost)
     passes = 3 if recipe.checkpointing else 2  # each reads all weights
-    busy = _busy(load, host.micro_batch, passes * size, device, speed)
+    busy = _busy(load, load.batches * host.micro_batch, passes * size, device, devices * device.training, devices)
     # ZeRO-3 gathers the weights for each pass; other engines exchange gradients once a step.
     gathered = load.batches * passes * size if recipe.zero_stage == 3 else 0.0
     reduced = load.steps * 2 * 4 * load.cost.trained if recipe.zero_stage else 0.0
     return busy + load.steps * host.step + (gathered + reduced) / device.link
 
 
-def scoring_seconds(load: Load, recipe: Recipe, host: Host, device: Device, speed: float) -> float:
-    """Seconds of answering, at `speed` FLOP/s."""
-    return _busy(load, host.scoring, weight_bytes(recipe, load.cost), device, speed)
+def scoring_seconds(load: Load, recipe: Recipe, host: Host, device: Device, devices: float = 1.0) -> float:
+    """Seconds of answering on so many devices of a kind."""
+    share = device.scoring * (FUSED if recipe.compiled and device.name != CPU else 1.0)
+    size = weight_bytes(recipe, load.cost)
+    return _busy(load, load.batches * host.scoring, size, device, devices * share, devices)
 
 
 def weight_bytes(recipe: Recipe, cost: Cost) -> float:
@@ -82,47 +88,70 @@ def weight_bytes(recipe: Recipe, cost: Cost) -> float:
     return cost.parameters * weights_dtype(recipe).itemsize
 
 
-def _busy(load: Load, host: float, weights: float, device: Device, speed: float) -> float:
-    """Seconds in which the slowest of three is busy: the host, the arithmetic, the memory. A core does them one after the other.
+def _busy(load: Load, launches: float, weights: float, device: Device, peaks: float, devices: float) -> float:
+    """Seconds of `launches` and of the work at so many `peaks`, or those of the memory where they are more.
 
-    The memory gives all weights for every batch, and what operations besides matrix products move; a core's peak has the
-    weights in.
+    Short operations take as long as their launch, long ones come on top: that is what was measured on a GPU, where a step's
+    seconds grow with its tokens from those of the launches. The memory gives all weights for every batch, and what operations besides
+    matrix products move, meanwhile; a core does that too one after the other, and its peak has the weights in.
     """
-    work, launches = load.flops / speed, load.batches * host
-    devices = speed / (device.peak * device.utilisation)
+    busy = load.flops / (device.peak * peaks) + launches
+    moved = load.moved / devices
     if device.name == CPU:
-        return work + launches + load.moved / device.bandwidth / devices
-    return max(work, launches, (load.batches * weights + load.moved / devices) / device.bandwidth)
+        return busy + moved / device.bandwidth
+    return max(busy, (load.batches * weights + moved) / device.bandwidth)
+
+
+def scale_host(host: Host, recipe: Recipe, device: Device) -> Host:
+    """The host's time for a device to plan for, from the one that was measured on this machine."""
+    factor = launch_factor(device) * (COMPILED if recipe.compiled and device.name != CPU else 1.0)
+    return Host(*(factor * seconds for seconds in (host.micro_batch, host.step, host.scoring)))
+
+
+def launch_factor(device: Device) -> float:
+    """What the measured time of launches is multiplied with."""
+    if device.name == CPU:
+        return 1.0
+    return ON_GPU if torch.cuda.is_available() else FROM_CORE
 
 
 def measure_host(recipe: Recipe, folder: str = "") -> Host:
-    """The host's time of a recipe's network on this machine's CPU, on one thread; measured once for recipes that are alike in it.
+    """The host's time of a recipe's network on this machine's GPU, else a core; measured once for recipes that are alike in it.
 
     `folder` holds local weights (empty: none). Raises WeightsError for a model without a shape in the zoo and without weights.
     """
-    names = ("family", "model", "architecture", "pooling", "tuning", "lora_rank", "checkpointing")
+    names = ["family", "model", "architecture", "pooling", "tuning", "lora_rank", "checkpointing"]
+    if torch.cuda.is_available():
+        names.append("precision")
     return _measure(Recipe("", **{name: getattr(recipe, name) for name in names}), folder)
 
 
 @cache
 def _measure(recipe: Recipe, folder: str) -> Host:
-    threads = torch.get_num_threads()
+    threads, seconds = torch.get_num_threads(), []
     torch.set_num_threads(1)
     try:
         model = make_trainable(_network(recipe, folder), recipe)
-        engine, seconds = engines.Plain(model.train(), recipe), []
-        for _ in range(REPEATS):
-            start = time.perf_counter()
+        engine = engines.start(model.train(), recipe)
+        for _ in range(WARM + REPEATS):
+            times = [_clock()]
             engine.backward(_forward(model, recipe).sum(), last=True)
-            middle = time.perf_counter()
+            times.append(_clock())
             engine.step()
-            end = time.perf_counter()
+            times.append(_clock())
             with torch.inference_mode():
                 _forward(model, recipe)
-            seconds.append((middle - start, end - middle, time.perf_counter() - end))
-        return Host(*(median(part) for part in zip(*seconds, strict=True)))
+            times.append(_clock())
+            seconds.append(np.diff(times))
+        return Host(*np.median(seconds[WARM:], axis=0).tolist())
     finally:
         torch.set_num_threads(threads)
+
+
+def _clock() -> float:
+    """The time when a GPU has done its work."""
+    wait(device())
+    return time.perf_counter()
 
 
 def _network(recipe: Recipe, folder: str) -> nn.Module:
@@ -141,9 +170,9 @@ def _forward(model: nn.Module, recipe: Recipe) -> torch.Tensor:
     with autocast(recipe):
         inner = plain(model)
         if isinstance(inner, EncoderClassifier):
-            batch = pad(ROWS, 0)
+            batch = {name: value.to(device()) for name, value in pad(ROWS, 0).items()}
             if not inner.bi_encoder:
                 return model(**batch).logits.float()
             vectors = inner.embed(**batch)
             return inner.compare(vectors, vectors).float()
-        return model(**build_batch(ROWS, False)).logits.float()
+        return model(**build_batch(ROWS, False, device())).logits.float()

@@ -14,7 +14,7 @@ LARGE = Recipe(
 # The report's bake-off; what it calls Qwen2-7B and 14B are Qwen2.5, its Qwen3-7B is Qwen3-8B.
 XLMR = from_zoo("xlm-roberta-large", LARGE.with_(pooling="first", tuning="full", dropout=0.1))
 DECODERS = tuple(
-    from_zoo(name, LARGE)
+    from_zoo(name, LARGE.with_(compiled=True))
     for name in ("qwen3-0.6b", "qwen2.5-7b", "qwen3-8b", "qwen2.5-14b", "qwen3-14b", "gemma-2-9b", "gemma-3-12b")
 )
 GEMMA_12B = DECODERS[-1]

@@ -8,7 +8,7 @@ LARGE = Recipe(
     epochs=1.0, batch_rows=32, share_rows=8, score_tokens=8192, sequence_tokens=512, rows=20_000, answer_rows=5_000,
 )  # fmt: skip
 XLMR = from_zoo("xlm-roberta-large", LARGE.with_(pooling="first", tuning="full", dropout=0.1, learning_rate=1e-5))
-HALF = tuple(from_zoo(name, LARGE) for name in ("qwen3-4b", "gemma-3-4b"))
+HALF = tuple(from_zoo(name, LARGE.with_(compiled=True)) for name in ("qwen3-4b", "gemma-3-4b"))
 FOUR_BITS = tuple(from_zoo(name, LARGE.with_(quantisation="nf4")) for name in ("gemma-3-12b", "qwen3-14b"))
 NETWORKS = tuple(recipe.with_(pack_tokens=2048) for recipe in (XLMR, *HALF, *FOUR_BITS))
 

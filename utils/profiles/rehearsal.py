@@ -44,4 +44,4 @@ def rehearse(profile: Profile, name: str) -> Profile:
 
 def _in_small(recipe: Recipe, stage: int) -> Recipe:
     """A candidate on few rows, under a ZeRO stage (0 = none)."""
-    return recipe.with_(rows=FEW, answer_rows=FEW, zero_stage=stage)
+    return recipe.with_(rows=FEW, answer_rows=FEW, zero_stage=stage, compiled=False)

@@ -15,6 +15,7 @@ from utils.core.recipe import Recipe
 from utils.models.precision import device, weights_dtype
 from utils.models.trained import Tensors, trained_parameters, trained_values
 from utils.training import ranks
+from utils.training.forward import compile_layers
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # names of AdamW's two moments
 BUCKET = 50_000_000  # gradients that DeepSpeed sums at once; its own number would take ten times the memory
@@ -267,15 +268,22 @@ def start(model: nn.Module, recipe: Recipe) -> Engine:
     Raises RuntimeError where DeepSpeed does not start as set.
     """
     if recipe.zero_stage < 3:
-        model.to(device())
+        _compile(model.to(device()), recipe)
     return Zero(model, recipe) if recipe.zero_stage else Plain(model, recipe)
+
+
+def _compile(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Compile the layers of a network on its GPU, where its recipe says so; ZeRO changes what a layer does."""
+    if recipe.compiled and device().type == "cuda" and not recipe.zero_stage:
+        compile_layers(model)
+    return model
 
 
 @contextmanager
 def scoring(model: nn.Module, recipe: Recipe) -> Iterator[nn.Module]:
     """A network ready to score: on the device or, under ZeRO-3, in shards over all processes while the context lasts."""
     if recipe.zero_stage < 3:
-        yield model.to(device()).eval()
+        yield _compile(model.to(device()).eval(), recipe)
         return
     import deepspeed
 

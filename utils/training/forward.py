@@ -52,8 +52,11 @@ def compare_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> tuple[floa
     device = next(model.parameters()).device
     with torch.no_grad():
         packed = logits(model, encoded, chosen, pad_id)
-        single = torch.cat([model(input_ids=torch.tensor([ids], device=device)).logits.float() for ids in sequences])
-        padded = model(**_to(pad(sequences, pad_id), device)).logits.float()
+        with torch.compiler.set_stance("force_eager"):  # what a compiled pack is compared with is not compiled
+            single = torch.cat(
+                [model(input_ids=torch.tensor([ids], device=device)).logits.float() for ids in sequences]
+            )
+            padded = model(**_to(pad(sequences, pad_id), device)).logits.float()
     if not single.isfinite().all():
         return 0.0, 0.0
     scale = 1 + single.abs().max()
@@ -79,6 +82,16 @@ def check_packs(model: nn.Module, encoded: Encoded, pad_id: int) -> None:
 
 def _in_16_bits(model: nn.Module) -> bool:
     return any(value.dtype in (torch.bfloat16, torch.float16) for value in model.parameters())
+
+
+def compile_layers(model: nn.Module) -> None:
+    """Compile the layers of a decoder, all with the same code for packs of any size (`torch.compile`; Ansel et al. 2024, PyTorch 2).
+
+    A training step of few rows waits for the host, which launches thousands of small operations; compiled, far fewer.
+    """
+    lists = [module for module in plain(model).modules() if isinstance(module, nn.ModuleList)]
+    for layer in max(lists, key=len):
+        layer.compile(dynamic=True)
 
 
 def is_sharded(model: nn.Module) -> bool:

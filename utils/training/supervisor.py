@@ -18,6 +18,7 @@ from utils.core.files import write_json
 
 def supervise(job: Path, number: int) -> int:
     """Start this machine's ranks, wait for them, and write the failures to `failedN.json`; returns the exit code, 0 or 1."""
+    import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -28,6 +29,8 @@ def supervise(job: Path, number: int) -> int:
         rdzv_configs={"rank": number, "timeout": 300}, max_restarts=0, monitor_interval=0.2, start_method="spawn",
     )  # fmt: skip
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's default
+    if rendezvous["ranks"] > torch.cuda.device_count():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no two ranks can have one GPU: a rehearsal's compute on the CPU
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         elastic_launch(config, sys.executable)("-m", rendezvous["worker"], str(job))
