@@ -15,6 +15,10 @@ from utils.evaluation.thresholds import best_threshold, shrunk_thresholds, split
 LANGUAGES = ("en", "es", "ja")
 ROWS = 900
 CLUSTER = pd.Series([f"q{number // 3}" for number in range(ROWS)], index=np.arange(ROWS) * 7)
+# A query of three rows each, one after the other, as in `CLUSTER`.
+TEXTS = pd.DataFrame(
+    {"id": CLUSTER.index, "query": CLUSTER.to_numpy(), "query_en": "", "target": np.arange(ROWS).astype(str)}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +48,16 @@ def flip(members: Members, ids: set[int]) -> Members:
     }
 
 
+@pytest.mark.parametrize("texts", [None, TEXTS], ids=["plain", "second stage"])
 @pytest.mark.parametrize("per_language", [False, True])
-def test_nothing_is_fitted_on_the_rows_that_it_answers(per_language: bool) -> None:
+def test_nothing_is_fitted_on_the_rows_that_it_answers(per_language: bool, texts: pd.DataFrame | None) -> None:
     members = make_members(shift=2.0)
-    before = cross_fit_decision(members, CLUSTER, 1, per_language)
+    before = cross_fit_decision(members, CLUSTER, 1, per_language, texts)
     assert before["part"].tolist() == split_queries(before["id"].map(CLUSTER), 1).tolist()
     columns = ["probability", "threshold"]
     for number in range(thresholds.PARTS):
         own = before["part"] == number
-        after = cross_fit_decision(flip(members, set(before.loc[own, "id"])), CLUSTER, 1, per_language)
+        after = cross_fit_decision(flip(members, set(before.loc[own, "id"])), CLUSTER, 1, per_language, texts)
         assert after["id"].equals(before["id"])
         assert after.loc[own, columns].equals(before.loc[own, columns])
         assert (after.loc[~own, columns] != before.loc[~own, columns]).to_numpy().any()
@@ -156,3 +161,44 @@ def test_held_out_rows_of_few_queries_are_answered() -> None:
         assert len(honest["unseen"]) == 3 * count and honest["unseen"][["probability", "threshold"]].notna().all(
             axis=None
         )
+
+
+# -- second stage ----------------------------------------------------------------------------------------------------
+
+
+def make_ranked(seed: int = 0) -> Members:
+    """Members whose highest row of a query is the relevant one, however high it is."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(size=ROWS) + np.repeat(2 * rng.normal(size=ROWS // 3), 3)
+    label = (odds == pd.Series(odds).groupby(np.arange(ROWS) // 3).transform("max")).astype(int).to_numpy()
+    language = np.array(LANGUAGES)[np.arange(ROWS) // 3 % 3]
+    content = {"id": CLUSTER.index, "language": language, "label": label, "probability": sigmoid(odds), "fold": 0}
+    return {"a": pd.DataFrame(content)}
+
+
+def test_a_second_stage_is_adopted_where_it_gains_and_answers_with_the_texts_of_the_rows() -> None:
+    members = make_ranked()
+    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, 1, TEXTS)
+    evidence = ensemble.choices[crossfitting.SECOND_STAGE.format("seen")]
+    assert 0.05 < evidence["lo"] <= evidence["difference"] <= evidence["hi"]
+    assert honest["seen"].equals(cross_fit_decision(members, CLUSTER, 1, texts=TEXTS))
+    assert ensemble.decisions["unseen"] is ensemble.decisions["seen"]
+    answers = decide.answer(members, ensemble, TEXTS)
+    assert f1_score(answers["label"], answers["prediction"]) > 0.95
+    with pytest.raises(ValueError, match="needs the texts"):
+        decide.answer(members, ensemble)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_second_stage_is_not_adopted_on_noise(seed: int) -> None:
+    members = make_members(seed=seed)
+    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, seed, TEXTS)
+    assert ensemble.choices[crossfitting.SECOND_STAGE.format("seen")]["lo"] <= 0
+    assert ensemble.decisions["seen"].second_stage is None
+    assert honest["seen"]["probability"].equals(cross_fit_decision(members, CLUSTER, seed)["probability"])
+
+
+def test_seen_and_unseen_languages_have_a_second_stage_each() -> None:
+    """One is sure for the languages that were held out, and not for the others."""
+    ensemble, _ = fit_ensemble(make_members(), make_ranked(), CLUSTER, LANGUAGES, 1, TEXTS)
+    assert ensemble.decisions["seen"].second_stage is None and ensemble.decisions["unseen"].second_stage is not None

@@ -211,8 +211,10 @@ def test_a_scale_multiplies_and_moves_log_odds() -> None:
 
 def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> None:
     members = {"a": member(1.5, 1), "b": member(2, 2), "c": member(30, 3)}
+    ids = members["a"]["id"]
+    texts = pd.DataFrame({"id": ids, "query": ids.map(QUERIES), "query_en": "", "target": ids.astype(str)})
     fitted = {
-        "seen": decide.fit_decision(members, QUERIES),
+        "seen": decide.fit_decision(members, QUERIES, texts),
         "unseen": decide.fit_decision({"b": members["b"]}, QUERIES),
     }
     full = Ensemble(
@@ -229,7 +231,7 @@ def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> Non
         assert decide.load_ensemble(tmp_path / "ensemble.json", task) == (ensemble, "glossary")
     again, _ = decide.load_ensemble(tmp_path / "ensemble.json", "QC")
     for split in (members, {name: table.assign(language="pl") for name, table in members.items()}):
-        assert decide.answer(split, again).equals(decide.answer(split, full))
+        assert decide.answer(split, again, texts).equals(decide.answer(split, full, texts))
     with pytest.raises(KeyError):
         decide.load_ensemble(tmp_path / "ensemble.json", "QX")
 

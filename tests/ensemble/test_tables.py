@@ -79,7 +79,8 @@ def test_scales_are_measured_on_the_folds_test_rows(run: paths.Run) -> None:
 def test_dev_and_test_are_answered_with_the_same_ensemble() -> None:
     left, right = rows([0.5, 0.2, 0.6, 0.5]), rows([0.8, 0.2, 0.5, 0.2]).iloc[::-1]  # from the id 4 down
     members = {"a": {"oof": left, "test": left, "dev": left}, "b": {"oof": right, "test": right, "dev": right}}
-    answers = tables.answer(members, DECISION)
+    texts = pd.DataFrame({"id": left["id"], "query": "q", "query_en": "q", "target": "t"})
+    answers = tables.answer(members, DECISION, {"test": texts, "dev": texts})
     assert list(answers) == ["dev", "test"]
     for table in answers.values():
         odds = np.sqrt([1 * 4, 0.25 * 0.25, 1.5 * 1, 1 * 0.25])  # the mean of log-odds

@@ -8,10 +8,20 @@ import pandas as pd
 
 from utils.ensemble import decide
 from utils.ensemble.decide import SEEN, UNSEEN, Decision, Ensemble, Members
-from utils.evaluation.intervals import choose_repeats, draw_weights, excludes_zero, quantiles, weighted_f1
+from utils.ensemble.second_stage import relate
+from utils.evaluation.intervals import (
+    choose_repeats,
+    cross_fitted_f1,
+    draw_weights,
+    excludes_zero,
+    paired_differences,
+    quantiles,
+    weighted_f1,
+)
 from utils.evaluation.thresholds import cross_fitted_thresholds, fit_threshold, shrunk_thresholds, split_queries
 
 PER_LANGUAGE = "thresholds per language"
+SECOND_STAGE = "second stage, {}"  # of a kind
 
 
 class FittedEnsemble(NamedTuple):
@@ -21,11 +31,13 @@ class FittedEnsemble(NamedTuple):
     honest: dict[str, pd.DataFrame]
 
 
-def cross_fit_decision(members: Members, cluster: pd.Series, seed: int, per_language: bool = False) -> pd.DataFrame:
+def cross_fit_decision(
+    members: Members, cluster: pd.Series, seed: int, per_language: bool = False, texts: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Out-of-fold rows with the `probability`, `threshold` and `prediction` of decisions fitted on other query groups, and their `part`.
 
-    `cluster` maps id -> query group. Weights, calibration and threshold (with `per_language` those of languages, too) are all fitted on
-    the other parts.
+    `cluster` maps id -> query group. Weights, calibration and threshold (with `per_language` those of languages, with `texts` a
+    second stage, too) are all fitted on the other parts.
     """
     table, values = decide.align(members)
     part = split_queries(table["id"].map(cluster), seed)
@@ -34,44 +46,66 @@ def cross_fit_decision(members: Members, cluster: pd.Series, seed: int, per_lang
         rows = part == number
         others = set(table["id"][~rows])
         train = {name: member[member["id"].isin(others)] for name, member in members.items()}
-        decision = decide.fit_decision(train, cluster)
-        probability[rows] = decision.probability({name: column[rows] for name, column in values.items()})
+        decision = decide.fit_decision(train, cluster, texts)
+        relations = None if texts is None else relate(table["id"][rows], texts)
+        probability[rows] = decision.probability({name: column[rows] for name, column in values.items()}, relations)
         threshold[rows] = decision.threshold
         if per_language:
-            own = table["language"][rows].map(fit_language_thresholds(train, decision)).astype(float)
+            own = table["language"][rows].map(fit_language_thresholds(train, decision, texts)).astype(float)
             threshold[rows] = own.fillna(decision.threshold)
     prediction = (probability >= threshold).astype(int)
     return table.assign(probability=probability, threshold=threshold, prediction=prediction, part=part)
 
 
-def fit_language_thresholds(members: Members, decision: Decision) -> dict[str, float]:
+def fit_language_thresholds(
+    members: Members, decision: Decision, texts: pd.DataFrame | None = None
+) -> dict[str, float]:
     """The thresholds of languages for the probabilities of a decision, on the rows that it was fitted on."""
     table, values = decide.align(members)
-    return shrunk_thresholds(table.assign(probability=decision.probability(values)), decision.threshold)
+    relations = None if texts is None else relate(table["id"], texts)
+    return shrunk_thresholds(table.assign(probability=decision.probability(values, relations)), decision.threshold)
 
 
 def fit_ensemble(
-    members: Members, held_out: Members, cluster: pd.Series, languages: tuple[str, ...], seed: int
-) -> FittedEnsemble:
+    members: Members, held_out: Members, cluster: pd.Series, languages: tuple[str, ...], seed: int,
+    texts: pd.DataFrame | None = None,
+) -> FittedEnsemble:  # fmt: skip
     """Fit a task's ensemble on out-of-fold tables and, for unseen languages, on tables of languages that were held out.
 
     `cluster` maps id -> query group, `languages` are those of the training data. Returns the ensemble and its honest answers,
     `cross_fit_decision` by kind (`seen`, `unseen`); without held-out tables, unseen languages are decided as the others.
+    With `texts` of the training rows (`second_stage.TEXTS`) each kind gets a second stage where its gain is sure.
     """
-    decisions = {SEEN: decide.fit_decision(members, cluster)}
-    honest = {SEEN: cross_fit_decision(members, cluster, seed)}
-    if held_out:
-        decisions[UNSEEN] = decide.fit_decision(held_out, cluster)
-        honest[UNSEEN] = cross_fit_decision(held_out, cluster, seed)
-    else:
-        decisions[UNSEEN] = decisions[SEEN]
-    ensemble = Ensemble(languages, decisions)
-    evidence = compare_thresholds(honest[SEEN], cluster, seed)
-    ensemble = replace(ensemble, choices={PER_LANGUAGE: evidence})
+    choices, decisions, honest, used = {}, {}, {}, {}
+    for kind, own in ((SEEN, members), (UNSEEN, held_out)):
+        if own:
+            honest[kind], used[kind] = cross_fit_decision(own, cluster, seed), None
+            if texts is not None:
+                staged = cross_fit_decision(own, cluster, seed, texts=texts)
+                choices[SECOND_STAGE.format(kind)] = evidence = compare_stages(staged, honest[kind], cluster, seed)
+                if excludes_zero(evidence):
+                    honest[kind], used[kind] = staged, texts
+            decisions[kind] = decide.fit_decision(own, cluster, used[kind])
+    decisions.setdefault(UNSEEN, decisions[SEEN])
+    choices[PER_LANGUAGE] = evidence = compare_thresholds(honest[SEEN], cluster, seed)
+    ensemble = Ensemble(languages, decisions, choices=choices)
     if excludes_zero(evidence):
-        ensemble = replace(ensemble, language_thresholds=fit_language_thresholds(members, decisions[SEEN]))
-        honest[SEEN] = cross_fit_decision(members, cluster, seed, per_language=True)
+        own = fit_language_thresholds(members, decisions[SEEN], used[SEEN])
+        ensemble = replace(ensemble, language_thresholds=own)
+        honest[SEEN] = cross_fit_decision(members, cluster, seed, True, used[SEEN])
     return FittedEnsemble(ensemble, honest)
+
+
+def compare_stages(staged: pd.DataFrame, plain: pd.DataFrame, cluster: pd.Series, seed: int) -> dict[str, float]:
+    """F1 with a second stage less that without, at thresholds fitted on other queries, with its interval by query group.
+
+    Both are tables of `cross_fit_decision`. Keys: `difference`, `lo`, `hi`.
+    """
+    repeats = min(300, choose_repeats(4 * len(plain)))
+    group = plain["id"].map(cluster)
+    difference, drawn = paired_differences(staged, plain, group, cross_fitted_f1, repeats, seed)
+    low, high = quantiles(drawn)
+    return {"difference": difference, "lo": low, "hi": high}
 
 
 def compare_thresholds(table: pd.DataFrame, cluster: pd.Series, seed: int) -> dict[str, float]:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from utils.core.files import write_json
+from utils.ensemble.second_stage import Relations, SecondStage, fit_second_stage, relate
 from utils.ensemble.stack import fit_stack
 from utils.evaluation.metrics import log_odds, sigmoid
 from utils.evaluation.thresholds import fit_threshold
@@ -27,18 +28,27 @@ SEEN, UNSEEN = "seen", "unseen"
 
 @dataclass(frozen=True)
 class Decision:
-    """How rows are answered: the members' weights, which sum to 1, calibration of their mean, and the threshold."""
+    """How rows are answered: the members' weights, which sum to 1, calibration of their mean, a second stage or none, the threshold."""
 
     weights: dict[str, float]
     intervals: dict[str, tuple[float, float]]  # 95 %, of the weights
     calibration: tuple[float, float]  # slope and intercept, applied to the weighted mean of the members' log-odds
     threshold: float
+    second_stage: SecondStage | None = None
 
-    def probability(self, members: dict[str, Array]) -> Array:
-        """Probabilities `[rows]` from the members' log-odds `[rows]`."""
+    def probability(self, members: dict[str, Array], relations: Relations | None = None) -> Array:
+        """Probabilities `[rows]` from the members' log-odds `[rows]`; a second stage reads which rows belong together.
+
+        Raises ValueError where it is not told.
+        """
         slope, intercept = self.calibration
         mean = np.sum([weight * members[name] for name, weight in self.weights.items()], axis=0)
-        return sigmoid(slope * mean + intercept)
+        values = slope * mean + intercept
+        if self.second_stage is not None:
+            if relations is None:
+                raise ValueError("this decision has a second stage, which needs the texts of the rows")
+            values = self.second_stage.log_odds(values, relations)
+        return sigmoid(values)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def save_ensembles(ensembles: dict[str, Ensemble], translation: str, path: Path)
     """Write the ensemble of each task as JSON, with the name of the translation backend that it was fitted on.
 
     Keys of a task: `members`, and by decision (`seen`, `unseen`) `weights`, `intervals`, `calibration`,
-    `thresholds`; then the ensemble's other fields.
+    `thresholds`, `second_stages`; then the ensemble's other fields.
     """
     write_json(path, {task: _to_json(ensemble) | {"translation": translation} for task, ensemble in ensembles.items()})
 
@@ -71,7 +81,13 @@ def save_ensembles(ensembles: dict[str, Ensemble], translation: str, path: Path)
 def _to_json(ensemble: Ensemble) -> dict[str, Any]:
     content = {"members": ensemble.members, **asdict(ensemble)}
     decisions = content.pop("decisions")
-    names = {"weights": "weights", "intervals": "intervals", "calibration": "calibration", "thresholds": "threshold"}
+    names = {
+        "weights": "weights",
+        "intervals": "intervals",
+        "calibration": "calibration",
+        "thresholds": "threshold",
+        "second_stages": "second_stage",
+    }
     by_field = {
         plural: {kind: decision[name] for kind, decision in decisions.items()} for plural, name in names.items()
     }
@@ -85,7 +101,11 @@ def load_ensemble(path: Path, task: str) -> tuple[Ensemble, str]:
     for kind, weights in content["weights"].items():
         pairs = content["intervals"][kind].items()
         intervals = {name: tuple(float("nan") if end is None else end for end in pair) for name, pair in pairs}
-        decisions[kind] = Decision(weights, intervals, tuple(content["calibration"][kind]), content["thresholds"][kind])
+        stage = content["second_stages"][kind]
+        decisions[kind] = Decision(
+            weights, intervals, tuple(content["calibration"][kind]), content["thresholds"][kind],
+            None if stage is None else SecondStage(**stage),
+        )  # fmt: skip
     scales = [{name: tuple(pair) for name, pair in content[key].items()} for key in ("scales", "unseen_scales")]
     rest = (content["language_thresholds"], *scales, content["choices"])
     return Ensemble(tuple(content["languages"]), decisions, *rest), content["translation"]
@@ -109,16 +129,22 @@ def align(members: Members) -> tuple[pd.DataFrame, dict[str, Array]]:
     return first, {name: log_odds(joined.loc[first["id"], name]) for name in members}
 
 
-def fit_decision(members: Members, cluster: pd.Series) -> Decision:
-    """Fit weights, calibration and threshold on labelled tables; `cluster` maps id -> query group."""
+def fit_decision(members: Members, cluster: pd.Series, texts: pd.DataFrame | None = None) -> Decision:
+    """Fit weights, calibration and threshold on labelled tables; `cluster` maps id -> query group.
+
+    With `texts` of the rows (`second_stage.TEXTS`) a second stage, too, on the answers of the first.
+    """
     table, values = align(members)
     stack = fit_stack(values, table["label"], table["id"].map(cluster))
     total = sum(stack.weights.values())
     weights = {name: weight / total for name, weight in stack.weights.items()}
     intervals = {name: (low / total, high / total) for name, (low, high) in stack.intervals.items()}
-    decision = Decision(weights, intervals, (total, stack.intercept), 0.5)
-    threshold, _ = fit_threshold(table["label"], decision.probability(values))
-    return Decision(weights, intervals, decision.calibration, threshold)
+    decision, relations = Decision(weights, intervals, (total, stack.intercept), 0.5), None
+    if texts is not None:
+        relations, first = relate(table["id"], texts), log_odds(decision.probability(values))
+        decision = replace(decision, second_stage=fit_second_stage(first, relations, table["label"]))
+    threshold, _ = fit_threshold(table["label"], decision.probability(values, relations))
+    return replace(decision, threshold=threshold)
 
 
 def widen(folds: list[pd.DataFrame], mean: pd.DataFrame) -> Scale:
@@ -173,10 +199,16 @@ def decide(table: pd.DataFrame, ensemble: Ensemble) -> pd.DataFrame:
     return table.assign(threshold=thresholds, prediction=(table["probability"] >= thresholds).astype(int))
 
 
-def answer(members: Members, ensemble: Ensemble) -> pd.DataFrame:
-    """The members' tables of one split, combined: `probability`, `threshold` and `prediction` of each row."""
+def answer(members: Members, ensemble: Ensemble, texts: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The members' tables of one split, combined: `probability`, `threshold` and `prediction` of each row.
+
+    `texts` holds those of the split (`second_stage.TEXTS`), which a second stage reads.
+    """
     table, values = align({name: members[name] for name in ensemble.members})
+    relations = None if texts is None else relate(table["id"], texts)
     in_training = table["language"].isin(ensemble.languages).to_numpy()
-    seen = ensemble.decisions[SEEN].probability(rescale(values, ensemble.scales))
-    unseen = ensemble.decisions[UNSEEN].probability(rescale(values, ensemble.scales | ensemble.unseen_scales))
+    scaled = {SEEN: ensemble.scales, UNSEEN: ensemble.scales | ensemble.unseen_scales}
+    seen, unseen = (
+        ensemble.decisions[kind].probability(rescale(values, scales), relations) for kind, scales in scaled.items()
+    )
     return decide(table.assign(probability=np.where(in_training, seen, unseen)), ensemble)

@@ -14,6 +14,7 @@ from utils.data.groups import query_groups
 from utils.data.tables import read_table
 from utils.ensemble import decide
 from utils.ensemble.decide import SEEN, UNSEEN, Ensemble, Scale
+from utils.ensemble.second_stage import TEXTS
 from utils.evaluation import leaderboard
 from utils.evaluation.thresholds import best_threshold, fit_threshold
 
@@ -70,10 +71,30 @@ def match_scales(members: Members, languages: tuple[str, ...]) -> dict[str, Scal
     return scales
 
 
-def answer(members: Members, ensemble: Ensemble, splits: Sequence[str] = ("dev", "test")) -> Tables:
-    """Split -> the ensemble's table with `probability`, `threshold` and `prediction`, of those splits that members answer."""
+def load_texts(run: Run, task: str) -> Tables:
+    """Split -> the texts of its rows, by which a second stage knows what belongs together; rows out of fold are `train`'s."""
+    files = {split: run.clean_table(split, task) for split in ("train", "dev", "test")}
+    tables = {split: read_table(path, TEXTS)[TEXTS] for split, path in files.items() if path.exists()}
+    return tables | {RELATED: tables["train"]}
+
+
+def answer(members: Members, ensemble: Ensemble, texts: Tables, splits: Sequence[str] = ("dev", "test")) -> Tables:
+    """Split -> the ensemble's table with `probability`, `threshold` and `prediction`, of those splits that members answer.
+
+    `texts` is of `load_texts`.
+    """
     there = [split for split in splits if of_split(members, split)]
-    return {split: decide.answer(of_split(members, split), ensemble) for split in there}
+    return {split: decide.answer(of_split(members, split), ensemble, texts[split]) for split in there}
+
+
+def show_choices(ensembles: dict[str, Ensemble]) -> pd.DataFrame:
+    """What was compared for each task, with its gain in F1, the interval of it, and whether it was adopted."""
+    rows = {
+        (task, name): evidence | {"adopted": evidence["lo"] > 0}
+        for task, ensemble in ensembles.items()
+        for name, evidence in ensemble.choices.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["task", "choice"])
 
 
 def share_related(run: Run, task: str) -> float:

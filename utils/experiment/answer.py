@@ -105,7 +105,7 @@ def answer(
         recipe = load(folder / "recipe.json")
         recipe = recipe.with_(quantisation=quantisation or recipe.quantisation)
         members[name] = score_member(table, task, recipe, folder, models, style)
-    return decide.answer(members, ensemble)[["id", "probability", "prediction"]]
+    return decide.answer(members, ensemble, table)[["id", "probability", "prediction"]]
 
 
 def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quantisation: str, topology: Topology) -> str:

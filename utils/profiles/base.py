@@ -60,6 +60,7 @@ class Profile:
         "wordpairs",
         "zeroshot",
     )  # baselines that go into the ensemble beside the networks
+    second_stage: bool = True  # over the rows of a query, in the ensemble; adopted where its gain is sure
     held_out: int = 2  # training languages that are held out in turn, to learn what unseen languages need
     held_out_rows: int = 0  # training rows of a network without such a language
     held_out_validation_rows: int = 0  # rows of such a language that it answers
