@@ -21,6 +21,7 @@ from utils.core import paths
 from utils.core.paths import Run
 from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS
 from utils.data.tables import read_table
+from utils.experiment.ablations import SWITCHES
 
 WATCHER = """
 import os, sys
@@ -391,3 +392,16 @@ def test_overrides_reach_the_training(smoke: Smoke) -> None:
     """One way through: what the profile says is what the recipe beside a fold says."""
     recipe = json.loads((smoke.run.bakeoff / "QC" / "e5-small" / "recipe.json").read_text())
     assert recipe["learning_rate"] == 6e-5 and recipe["rows"] == 24
+
+
+@pytest.mark.long
+def test_the_ablations_run_by_name_and_leave_their_table(smoke: Smoke, shell: Shell) -> None:
+    done = smoke.again(shell, "--only", "08")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "[8/8] 08_ablations ... " in done.stdout and smoke.run.report.exists()
+    table = pd.read_csv(smoke.run.ablations / "ablations.csv")
+    columns = ["switch", "task", "seeds", "delta_f1", "lo", "hi", "delta_auc", "delta_f1_unseen", "cost_seconds"]
+    assert list(table.columns) == columns and set(table["task"]) == {"QC", "QI"}
+    assert table.groupby("task").size().tolist() == [len(SWITCHES)] * 2 and table.notna().all(axis=None)
+    assert (table["lo"] <= table["delta_f1"]).all() and (table["delta_f1"] <= table["hi"]).all()
+    assert len(list((smoke.run.ablations / "figures").glob("*.png"))) == 4

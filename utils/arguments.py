@@ -15,6 +15,7 @@ from utils.core.errors import ProfileError
 from utils.core.streams import accept_all_text
 from utils.sample.dataset import has_raw
 
+LAST = "07"  # the notebook with which a run ends
 EXAMPLES = """examples:
   ./run_all.sh                                          the embedded data, on a laptop
   ./run_all.sh --data DIR --profile a100 --plan         what the competition's data would cost
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     steps.add_argument(
         "--from", dest="first", metavar="NN", help="start at notebook NN (01 ... 07) and continue to the last"
     )
-    steps.add_argument("--only", metavar="NN", help="run notebook NN alone")
+    steps.add_argument("--only", metavar="NN", help="run notebook NN alone; 08, the ablations, runs by name only")
     _add_machines(add)
     return parser
 
@@ -104,8 +105,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.profile = "rehearsal" if options.rehearse == "a100" else f"rehearsal-{options.rehearse}"
     if problem := _part_problem(options):
         parser.error(problem)
-    numbers = [path.stem[:2] for path in notebooks()]
-    for name in (options.first, options.only):
+    for name, optional in ((options.first, False), (options.only, True)):
+        numbers = [path.stem[:2] for path in notebooks(optional)]
         if name and name.zfill(2) not in numbers:
             parser.error(f"notebook {name}: use one of {' '.join(numbers)}")
     options.overrides = _overrides(options)
@@ -160,9 +161,10 @@ def _check(options: argparse.Namespace) -> None:
         raise problems[0]
 
 
-def notebooks() -> list[Path]:
-    """The numbered notebooks in order."""
-    return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+def notebooks(optional: bool = False) -> list[Path]:
+    """The numbered notebooks of a run, in order; with `optional` those too that run by name only (`LAST` is the last that does not)."""
+    found = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in found if optional or path.stem[:2] <= LAST]
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def copy_name(path: Path, part: str) -> str:
 
 def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, object]) -> int:
     """Execute notebooks in order and say how long each took; the exit code, PART or INTERRUPTED."""
-    total, part = len(notebooks()), str(parameters["part"])
+    total, part = len(notebooks(optional=chosen[-1] not in notebooks())), str(parameters["part"])
     hosts = [host.strip() for host in str(parameters["hosts"]).split(",") if host.strip()]
     for path in chosen:
         number, start = int(path.stem[:2]), time.monotonic()
@@ -91,7 +91,9 @@ def name_run(run: paths.Run, parameters: dict[str, object]) -> list[str]:
 def choose_notebooks(first: str | None, only: str | None) -> list[Path]:
     """The notebooks from a number on, or that number alone."""
     number = (only or first or "01").zfill(2)
-    return [path for path in notebooks() if (path.stem[:2] == number if only else path.stem[:2] >= number)]
+    if only:
+        return [path for path in notebooks(optional=True) if path.stem[:2] == number]
+    return [path for path in notebooks() if path.stem[:2] >= number]
 
 
 def show_scores(run: paths.Run) -> None:
@@ -107,7 +109,7 @@ def show_scores(run: paths.Run) -> None:
 
 def show_results(run: paths.Run, chosen: list[Path]) -> None:
     """What the notebooks that ran have left, and nothing that is not there or that an earlier call made."""
-    report.write_report(run, notebooks())
+    report.write_report(run, notebooks(optional=True))
     submission = run.submission / "submit.zip"
     last = chosen[-1] == notebooks()[-1]
     if last:
@@ -137,7 +139,7 @@ def main(arguments: list[str]) -> int:
     if code == DONE:
         show_results(prepared.run, chosen)
     elif code == FAILED:
-        report.write_report(prepared.run, notebooks(), [str(finding) for finding in doctor.examine()])
+        report.write_report(prepared.run, notebooks(optional=True), [str(finding) for finding in doctor.examine()])
     return {PART: DONE, INTERRUPTED: FAILED}.get(code, code)
 
 

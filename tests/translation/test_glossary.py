@@ -83,3 +83,21 @@ def test_no_bytes_end_in_anything_but_terms_or_an_explanation(content: bytes) ->
         assert all(line.startswith(("words.csv:", "... and")) for line in str(error).splitlines())
     else:
         assert set(terms) <= set(LANGUAGES)
+
+
+def test_turned_round_each_english_term_becomes_one_that_means_it() -> None:
+    terms = glossary.read_terms((SOURCES / "glossary.csv").read_bytes(), SOURCES / "glossary.csv")
+    turned = glossary.turn_round(terms)
+    assert turned.keys() == terms.keys()
+    for language, entries in turned.items():
+        assert all(normalise_query(terms[language][term]) == english for english, term in entries.items())
+        assert set(entries) == {normalise_query(english) for english in terms[language].values()}
+
+
+def test_a_backend_into_a_language_says_so_in_its_version() -> None:
+    english, german = (backends.open_backend("glossary", target=code) for code in ("en", "de"))
+    assert german.version.startswith(english.version) and german.version != english.version
+    content = (SOURCES / "glossary.csv").read_bytes()
+    term, meaning = next(iter(glossary.read_terms(content, SOURCES)["de"].items()))
+    made = german.translate([meaning, "zzz 12"], ["en", "en"])
+    assert made == [term, "zzz 12"] and english.translate(made, ["de", "de"]) == [meaning, "zzz 12"]

@@ -75,6 +75,11 @@ class Run:
         return self.ensemble / "ensemble.json"
 
     @property
+    def ablations(self) -> Path:
+        """Folder of notebook 08."""
+        return self.root / "08_ablations"
+
+    @property
     def notebooks(self) -> Path:
         """Folder of the executed notebooks."""
         return self.root / "notebooks"
@@ -97,6 +102,10 @@ class Run:
     def clean_table(self, split: str, task: str) -> Path:
         """The clean table of a split and a task: `schema.CLEAN_COLUMNS`."""
         return self.clean / f"{split}_{task}.parquet"
+
+    def expanded_table(self, task: str) -> Path:
+        """Training queries in other languages, where a recipe asks for them: `expansion.COLUMNS`."""
+        return self.clean / f"expanded_{task}.parquet"
 
     def fold_table(self, task: str) -> Path:
         """The folds of a task's training rows: `schema.FOLD_COLUMNS`."""

@@ -35,6 +35,8 @@ class Recipe:
     answer_rows: int = 0  # maximum number of dev and of test rows to predict (whole queries); 0 = all
     auxiliary_rows: int = 0  # TAPT: maximum number of rows of the auxiliary task to train on first; 0 = no stage 1
     translation: bool = True  # add the query's English translation to the original
+    expansion: float = 0.0  # more training rows, as a share: queries translated into languages without training rows
+    typos: float = 0.0  # more training rows, as a share: queries with a typing error
     query_first: bool = True  # query before target; False = target before query
     max_length: int = 96  # 0 = chosen by task
     architecture: Literal["cross-encoder", "bi-encoder"] = "cross-encoder"  # encoded together or apart

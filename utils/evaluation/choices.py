@@ -8,10 +8,19 @@ import numpy as np
 import pandas as pd
 
 from utils.core.recipe import Recipe
-from utils.evaluation.intervals import auc_of, choose_repeats, cross_fitted_f1, paired_differences, quantiles
+from utils.evaluation.intervals import (
+    auc_of,
+    choose_repeats,
+    cross_fitted_f1,
+    draw_weights,
+    paired_differences,
+    quantiles,
+)
 from utils.evaluation.leaderboard import read_oof
 
 NO_TRANSLATION = "-no-translation"  # ends the name of the variant without it
+# Tables of `leaderboard.read_oof` of the same rows: with something and without.
+Pair = tuple[pd.DataFrame, pd.DataFrame]
 DIFFERENCE = ["f1_change", "f1_change_lo", "f1_change_hi", "auc_change", "auc_change_lo", "auc_change_hi"]
 
 
@@ -38,6 +47,31 @@ def compare_means(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], seed: int)
         ]
         low, high = quantiles(np.mean([values for _, values in changes], axis=0))
         means += [float(np.mean([difference for difference, _ in changes])), low, high]
+    return dict(zip(DIFFERENCE, means, strict=True))
+
+
+def compare_seeds(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
+    """`compare` in the mean over seeds, each a pair of tables of the same rows as all others.
+
+    Every repeat draws the same queries for all seeds, and the seeds, too: neither these queries nor these seeds are all there are.
+    Raises ValueError where the rows differ.
+    """
+    left, right = ([table.sort_values("id", ignore_index=True) for table in side] for side in zip(*pairs, strict=True))
+    if any(table["id"].tolist() != left[0]["id"].tolist() for table in (*left, *right)):
+        raise ValueError("seeds are compared on the same rows")
+    cluster, rng = left[0]["query_group"], np.random.default_rng(seed)
+    repeats, means = min(300, choose_repeats(2 * len(cluster) * len(pairs))), []
+    weights = [np.ones(len(cluster)), *draw_weights(cluster, repeats, seed)]
+    seeds = [np.arange(len(pairs)), *(rng.integers(len(pairs), size=len(pairs)) for _ in range(repeats))]
+    for measure in (cross_fitted_f1, auc_of):
+        values = []
+        for weight, chosen in zip(weights, seeds, strict=True):
+            own = {
+                number: measure(left[number], weight) - measure(right[number], weight)
+                for number in set(chosen.tolist())
+            }
+            values.append(float(np.mean([own[number] for number in chosen.tolist()])))
+        means += [values[0], *quantiles(values[1:])]
     return dict(zip(DIFFERENCE, means, strict=True))
 
 

@@ -72,6 +72,19 @@ def bars(values: pd.Series, title: str, label: str) -> Figure:
     return figure
 
 
+def stacked_bars(table: pd.DataFrame, title: str, label: str) -> Figure:
+    """Horizontal bars, a row of `table` each, of one part for each column; `label` names the x-axis."""
+    figure, (axis,) = new_figure(7, 1.3 + 0.3 * len(table))
+    rows, left = np.arange(len(table))[::-1], np.zeros(len(table))
+    for name, colour in zip(table, (BLUE, GREY), strict=False):
+        axis.barh(rows, table[name], left=left, color=colour, height=0.65, label=name)
+        left = left + table[name].to_numpy()
+    axis.set(yticks=rows, yticklabels=list(table.index), xlabel=label)
+    axis.legend(frameon=False, fontsize=8)
+    axis.set_title(title, loc="left", fontsize=11)
+    return figure
+
+
 def confusion(table: pd.DataFrame, title: str) -> Figure:
     """Distinct queries by language tag (row) and identified language (column): `language, identified`, on a log colour scale."""
     counts = pd.crosstab(table["language"], table["identified"])

@@ -19,6 +19,7 @@ from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, 
 from utils.data.text import TEXT_VERSION
 from utils.ensemble.tables import RELATED
 from utils.experiment import baselines
+from utils.experiment.augmentation import augment
 from utils.experiment.fit import ENGINE, TRAINING_VERSION, Job, Tables, is_trained
 from utils.experiment.jobs import run_jobs, share_jobs
 from utils.experiment.runtime import Runtime
@@ -38,6 +39,9 @@ class TaskData:
     splits: Tables = field(default_factory=dict)  # split -> clean table
     auxiliary: pd.DataFrame | None = None  # the auxiliary task's training rows, for stage 1 of TAPT
     validation_rows: int = 0  # at most so many validation rows per fold (whole queries); 0 = all
+    expanded: pd.DataFrame | None = (
+        None  # training queries in other languages, for recipes that ask for a share of them
+    )
 
     def count_rows(self) -> pd.Series:
         """Rows of each split that is answered."""
@@ -56,7 +60,8 @@ def load_task_data(run: Run, task: str, splits: Sequence[str] = ("test",), valid
     joined = folds.join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS), categories)
     there = [split for split in splits if run.clean_table(split, task).exists()]
     tables = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
-    return TaskData(task, joined, tables, train.get(AUXILIARY[task]), validation_rows)
+    expanded = read_table(run.expanded_table(task)) if run.expanded_table(task).exists() else None
+    return TaskData(task, joined, tables, train.get(AUXILIARY[task]), validation_rows, expanded)
 
 
 def withhold_related(data: TaskData, recipes: Sequence[Recipe], rows: int) -> TaskData:
@@ -106,6 +111,7 @@ def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, weights: s
             raise UnfitError(
                 f"{recipe.name} {data.task} fold {fold}: {len(table)} {name} rows of one label only; use more rows or fewer folds"
             )
+    train = augment(train, validation, recipe, data.expanded)
     tables = {split: sample_queries(table, recipe.answer_rows, recipe.seed) for split, table in data.splits.items()}
     tables["oof"] = validation
     auxiliary = auxiliary_rows(recipe, data, validation) if recipe.auxiliary_rows else None

@@ -163,6 +163,7 @@ class Planner:
 
     def _training_load(self, recipe: Recipe, task: str, rows: int, cost: Cost, pack: int) -> Load:
         """What a fold's training computes; stage 1, where there is one, has as many epochs."""
+        rows = round(rows * (1 + recipe.expansion + recipe.typos))
         stages, auxiliary = [(rows, self.layout(recipe, task).train)], AUXILIARY[task]
         if recipe.auxiliary_rows and auxiliary in self.texts:
             first = min(recipe.auxiliary_rows, len(self.texts[auxiliary].train))

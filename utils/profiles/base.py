@@ -60,6 +60,8 @@ class Profile:
         "wordpairs",
         "zeroshot",
     )  # baselines that go into the ensemble beside the networks
+    ablation_rows: int = 600  # training rows of each arm of notebook 08
+    ablation_seeds: int = 3  # so many times is each arm trained
     second_stage: bool = True  # over the rows of a query, in the ensemble; adopted where its gain is sure
     held_out: int = 2  # training languages that are held out in turn, to learn what unseen languages need
     held_out_rows: int = 0  # training rows of a network without such a language
@@ -102,6 +104,11 @@ class Profile:
         """The candidate whose variants test the report's ideas, and these variants."""
         variants = [recipe.name for recipe in self.candidates if recipe.variant_of == self.comparison]
         return [self.comparison, *variants]
+
+    @property
+    def expands(self) -> bool:
+        """Whether a candidate trains on queries in more languages than the training rows have."""
+        return any(recipe.expansion for recipe in self.candidates)
 
     def eligible(self, task: str) -> list[str]:
         """The candidates that may go on to the final training of a task."""

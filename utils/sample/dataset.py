@@ -20,6 +20,7 @@ LAYOUT = {  # languages of each file and their relative row counts, as in the co
     ("QI", "held out"): dict.fromkeys(LANGUAGES, 1.0),
 }
 ROWS = 8000  # training rows per task; dev and test have a quarter each
+MADE = "made.json"  # beside the embedded data: what they were made of
 
 
 def _counts(shares: dict[str, float], rows: int) -> dict[str, int]:
@@ -73,6 +74,11 @@ def has_raw() -> bool:
     return any(raw_file(RAW, "train", task).exists() for task in TASKS)
 
 
+def is_made(folder: Path) -> bool:
+    """Whether a data folder holds the embedded data, which are synthetic."""
+    return (folder / MADE).exists()
+
+
 def open_folder(data: str, rows: int, embedded: bool = False) -> tuple[Path, str]:
     """The data folder of a run and the reason: the folder `data` if not empty, else `data/raw`, else the embedded sample.
 
@@ -86,7 +92,7 @@ def open_folder(data: str, rows: int, embedded: bool = False) -> tuple[Path, str
     folder = SAMPLE if rows == ROWS else SAMPLE.with_name(f"sample-{rows}")
     content = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.csv")))
     content += b"".join(Path(module.__file__).read_bytes() for module in (synthesis, lexicon))
-    facts_file = folder / "made.json"
+    facts_file = folder / MADE
     facts = {"rows": rows, "sources": hashlib.sha256(content).hexdigest()}
     if not facts_file.exists() or json.loads(facts_file.read_text("utf-8")) != facts:
         make_sample(folder, rows)

@@ -49,7 +49,7 @@ def translate(
     and those that ran away. Raises DataError for a cache that cannot be used.
     """
     foreign = _distinct(table[is_foreign(table["language"], table["query"])])
-    answers, hits = _answer(foreign, backend, cache_path, bar) if foreign else ({}, 0)
+    answers, hits = answer(foreign, backend, cache_path, bar) if foreign else ({}, 0)
     runaway = [pair for pair, text in answers.items() if is_runaway(pair[1], text)]
     english = answers | dict.fromkeys(runaway, "")
     pairs = _distinct(table)
@@ -59,7 +59,7 @@ def translate(
     return pd.Series(texts, index=table.index, dtype=object), dict(zip(COUNTS, numbers, strict=True))
 
 
-def _answer(pairs: list[Pair], backend: Backend, path: Path, bar: bool) -> tuple[dict[Pair, str], int]:
+def answer(pairs: list[Pair], backend: Backend, path: Path, bar: bool) -> tuple[dict[Pair, str], int]:
     """The backend's answers to pairs, from the cache or made now, and how many the cache had."""
     with open_store(path) as store:
         hits = store.read(backend.name, backend.version, pairs)

@@ -34,6 +34,16 @@ def _add_term(row: Row, terms: Terms, first_line: dict[tuple[str, str], int], li
     return ""
 
 
+def turn_round(terms: Terms) -> Terms:
+    """Language -> English -> term: the first term of a language for each English one, as the file's order has it."""
+    turned: Terms = {}
+    for language, entries in terms.items():
+        own = turned.setdefault(language, {})
+        for term, english in entries.items():
+            own.setdefault(normalise_query(english), term)
+    return turned
+
+
 def _boundary(text: str, i: int, unspaced: bool) -> bool:
     """Whether a word may start or end at this position; anywhere in Japanese and Thai."""
     return unspaced or i in (0, len(text)) or not (text[i - 1].isalnum() and text[i].isalnum())

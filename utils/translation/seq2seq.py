@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+from utils.data.clean import ISO
 from utils.data.text import normalise_query
 from utils.models.weights import is_converted
 from utils.training.tokens import plain_text
@@ -35,14 +36,15 @@ def devices() -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
 
 
-def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]], list[str]]:
-    """A function from texts and their languages to English, with a local folder's weights, batched by length over all GPUs.
+def open_translator(folder: Path, family: str, target: str = "en") -> Callable[[list[str], list[str]], list[str]]:
+    """A function from texts and their languages to a language, with a local folder's weights, batched by length over all GPUs.
 
-    MADLAD-400 (Kudugunta et al. 2023) takes the target language from the tag `<2en>` in its input, NLLB-200 (Costa-jussà
+    MADLAD-400 (Kudugunta et al. 2023) takes the target language from a tag in its input (`<2en>`), NLLB-200 (Costa-jussà
     et al. 2022) from the first output token. What a query spells of such tokens is read as ordinary characters.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    first = NLLB_CODES["en"] if family == "nllb" else None
+    first = NLLB_CODES[target] if family == "nllb" else None
+    tag = f"<2{ISO.get(target, target)}>"
     open_one = _open_converted if is_converted(folder) else _open_network
     writers = [open_one(folder, tokenizer, first, device) for device in devices()]
 
@@ -52,7 +54,7 @@ def open_translator(folder: Path, family: str) -> Callable[[list[str], list[str]
         if family == "nllb":
             tokenizer.src_lang = NLLB_CODES[language]
         else:
-            text = f"<2en> {text}"
+            text = f"{tag} {text}"
         return tokenizer.convert_ids_to_tokens(tokenizer(text, truncation=True, max_length=LONGEST)["input_ids"])
 
     def translate(texts: list[str], languages: list[str]) -> list[str]:

@@ -1,0 +1,117 @@
+"""More training rows: made of training rows alone, in languages that have none, never in the words of a validation row."""
+
+import unicodedata
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils.core.recipe import Recipe
+from utils.data import folds
+from utils.experiment.augmentation import LEAST, augment, misspell
+from utils.experiment.crossfit import TaskData, make_job
+from utils.translation.backends import Backend
+from utils.translation.expansion import COLUMNS, expand
+
+PLAIN = Recipe("a", "gemma", "gemma-3-270m", seed=3)
+INTO = {
+    code: Backend("words", code, lambda texts, _, code=code: [f"{code} {text}" for text in texts])
+    for code in ("es", "pl", "de")
+}
+
+
+def make_rows(count: int, seed: int = 0) -> pd.DataFrame:
+    """Rows of a few queries in English and Spanish, some of which say the same, in two folds by query group."""
+    rng = np.random.default_rng(seed)
+    english = rng.integers(0, count // 3, count)
+    language = np.where(rng.random(count) < 0.5, "es", "en")
+    query = [f"es shoe{e}" if code == "es" else f"shoe{e}" for e, code in zip(english, language, strict=True)]
+    columns = {"id": 5 * np.arange(count) + 2, "language": language, "origin_query": query, "query": query}
+    table = pd.DataFrame(columns).assign(query_en=[f"shoe{e}" for e in english], target=[f"t{n}" for n in range(count)])
+    group = [f"g{e}" for e in english]
+    return table.assign(label=rng.integers(0, 2, count), fold=english % 2, query_group=group, category_group="")
+
+
+@pytest.fixture
+def expanded(tmp_path):
+    return expand(make_rows(60), INTO.__getitem__, tmp_path / "cache.sqlite", ("es", "pl", "de"), bar=False)
+
+
+def test_each_query_is_told_in_the_other_languages(expanded: pd.DataFrame) -> None:
+    rows = make_rows(60)
+    assert list(expanded.columns) == COLUMNS and expanded["id"].is_unique and (expanded["id"] < 0).all()
+    by_id = rows.set_index("id")
+    for column in ("target", "label", "query_en"):
+        assert (expanded[column].to_numpy() == by_id.loc[expanded["source"], column].to_numpy()).all()
+    assert (expanded["query"] == expanded["language"] + " " + expanded["query_en"]).all()
+    assert not (expanded["language"].to_numpy() == by_id.loc[expanded["source"], "language"].to_numpy()).any()
+    assert len(expanded) == 2 * len(rows) + (rows["language"] == "en").sum()
+
+
+def test_what_comes_back_as_it_was_is_left_out(tmp_path) -> None:
+    copy = Backend("copy", "1", lambda texts, _: [text if "1" in text else "" for text in texts])
+    assert expand(make_rows(60), lambda _: copy, tmp_path / "cache.sqlite", ("de",), bar=False).empty
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    share=st.floats(0.05, 3.0),
+    seed=st.integers(0, 9),
+    fold=st.integers(0, 1),
+    scheme=st.sampled_from(["query", "leave-language"]),
+)
+def test_nothing_of_a_validation_row_trains(share: float, seed: int, fold: int, scheme: str) -> None:
+    rows = make_rows(60, seed)
+    parts = [
+        rows.assign(language=code, query=code + " " + rows["query_en"], source=rows["id"])
+        for code in ("es", "pl", "de")
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table = table.assign(id=-1 - table.index)[COLUMNS]
+    train, validation = folds.split(rows, scheme, fold)
+    found = augment(train, validation, PLAIN.with_(expansion=share, typos=share, seed=seed), table)
+    assert found.head(len(train)).reset_index(drop=True).equals(train.reset_index(drop=True)[found.columns.tolist()])
+    more = found.iloc[len(train) :]
+    assert found["id"].is_unique and not set(found["id"]) & set(validation["id"])
+    told = more.merge(table[["id", "source"]], on="id")
+    assert set(told["source"]) <= set(train["id"]) and not set(told["language"]) & set(train["language"])
+    assert not set(told["query"]) & set(validation["query"]) and not set(told["query_en"]) & set(validation["query_en"])
+    possible = table[table["source"].isin(train["id"]) & ~table["language"].isin(train["language"])]
+    assert len(told) == min(len(folds.without_queries(possible, validation)), round(share * len(train)))
+    assert len(more) - len(told) == min(len(train), round(share * len(train)))
+
+
+def test_a_job_trains_on_them_and_its_fingerprint_tells(expanded: pd.DataFrame, tmp_path) -> None:
+    data = TaskData("QI", make_rows(60), expanded=expanded)
+    plain, more = (make_job(PLAIN.with_(expansion=share), data, 0, tmp_path) for share in (0.0, 0.5))
+    assert len(more.train) == len(plain.train) + round(0.5 * len(plain.train)) and more.tag != plain.tag
+    assert more.tables["oof"].equals(plain.tables["oof"])
+    other = replace(data, expanded=expanded.assign(query=expanded["query"] + " x"))
+    assert make_job(PLAIN.with_(expansion=0.5), other, 0, tmp_path).tag != more.tag
+    with pytest.raises(ValueError, match="no expanded rows are there; run notebook 02 again"):
+        make_job(PLAIN.with_(expansion=0.5), replace(data, expanded=None), 0, tmp_path)
+
+
+def test_without_shares_the_rows_are_the_same_object() -> None:
+    train, validation = folds.split(make_rows(60), "query", 0)
+    assert augment(train, validation, PLAIN, None) is train
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(st.text("abcé ñ1zапр", max_size=20), max_size=8), seed=st.integers(0, 99))
+def test_a_typing_error_changes_one_long_word_and_neither_of_its_ends(texts: list[str], seed: int) -> None:
+    found = misspell(texts, seed)
+    assert found == misspell(texts, seed) and len(found) == len(texts)
+    for before, after in zip(texts, found, strict=True):
+        pairs = list(zip(before.split(" "), after.split(" "), strict=True))
+        wrong = [(old, new) for old, new in pairs if old != new]
+        assert len(wrong) <= 1
+        for old, new in wrong:
+            bare = [
+                unicodedata.normalize("NFD", word)[0] + unicodedata.normalize("NFD", word[::-1])[0]
+                for word in (old, new)
+            ]
+            assert len(old) >= LEAST and bare[0] == bare[1] and abs(len(old) - len(new)) <= 1
