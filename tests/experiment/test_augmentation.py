@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utils.core import paths
 from utils.core.recipe import Recipe
-from utils.data import folds
+from utils.data import clean, folds
+from utils.data.tables import read_table, write_table
 from utils.experiment.augmentation import LEAST, augment, misspell
-from utils.experiment.crossfit import TaskData, make_job
+from utils.experiment.crossfit import TaskData, load_task_data, make_job
 from utils.translation.backends import Backend
-from utils.translation.expansion import COLUMNS, expand
+from utils.translation.expansion import COLUMNS, expand, save
 
 PLAIN = Recipe("a", "gemma", "gemma-3-270m", seed=3)
 INTO = {
@@ -37,7 +39,7 @@ def make_rows(count: int, seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture
 def expanded(tmp_path):
-    return expand(make_rows(60), INTO.__getitem__, tmp_path / "cache.sqlite", ("es", "pl", "de"), bar=False)
+    return expand(make_rows(60), ("es", "pl", "de"), INTO.__getitem__, tmp_path / "cache.sqlite", bar=False)
 
 
 def test_each_query_is_told_in_the_other_languages(expanded: pd.DataFrame) -> None:
@@ -53,7 +55,7 @@ def test_each_query_is_told_in_the_other_languages(expanded: pd.DataFrame) -> No
 
 def test_what_comes_back_as_it_was_is_left_out(tmp_path) -> None:
     copy = Backend("copy", "1", lambda texts, _: [text if "1" in text else "" for text in texts])
-    assert expand(make_rows(60), lambda _: copy, tmp_path / "cache.sqlite", ("de",), bar=False).empty
+    assert expand(make_rows(60), ("de",), lambda _: copy, tmp_path / "cache.sqlite", bar=False).empty
 
 
 @settings(max_examples=25, deadline=None)
@@ -115,3 +117,18 @@ def test_a_typing_error_changes_one_long_word_and_neither_of_its_ends(texts: lis
                 for word in (old, new)
             ]
             assert len(old) >= LEAST and bare[0] == bare[1] and abs(len(old) - len(new)) <= 1
+
+
+def test_a_task_is_told_in_its_own_languages_and_read_again(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of German, which the test alone has, and of no language that only another task has."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    run, rows = paths.Run("a"), make_rows(30)
+    test = rows.drop(columns="label").assign(language="de")
+    tables = {("train", "QI"): rows, ("test", "QI"): test, ("train", "QC"): rows, ("test", "QC"): rows}
+    save(tables, INTO.__getitem__, tmp_path / "cache.sqlite", run)
+    clean.save_tables(tables, run)
+    columns = ["id", "fold", "query_group", "category_group"]
+    write_table(rows[columns], run.fold_table("QI"))
+    told = load_task_data(run, "QI", ()).expanded
+    assert set(told["language"]) == {"es", "de"} and set(told["source"]) == set(rows["id"])
+    assert set(read_table(run.expanded_table("QC"))["language"]) == {"es"}

@@ -15,7 +15,7 @@ from utils.core.recipe import Recipe, read_fold_facts
 from utils.data.folds import held_out_folds
 from utils.ensemble.crossfitting import cross_fit_decision
 from utils.ensemble.second_stage import TEXTS
-from utils.evaluation.choices import Pair, compare_seeds
+from utils.evaluation.choices import DIFFERENCE, Pair, compare_seeds
 from utils.evaluation.leaderboard import read_oof
 from utils.evaluation.metrics import f1, log_odds, sigmoid
 from utils.evaluation.thresholds import cross_fit
@@ -104,7 +104,7 @@ class _Arms:
 
 
 def _read_arms(task: str, data: TaskData, folder: Path, scheme: str, seed: int) -> _Arms:
-    """The arms as trained, and those that are made of the base's answers."""
+    """The arms as they were trained."""
     arms = _Arms({}, {})
     for arm in ARMS:
         folders = [path.parent for path in sorted((folder / task).glob(f"{name_of(arm, '*', scheme)}/oof.parquet"))]
@@ -112,13 +112,13 @@ def _read_arms(task: str, data: TaskData, folder: Path, scheme: str, seed: int) 
             arms.tables[arm] = [read_oof(own, data.train, seed).sort_values("id", ignore_index=True) for own in folders]
             facts = [read_fold_facts(own, int(next(own.glob("fold*")).name[4:])) for own in folders]
             arms.seconds[arm] = float(np.mean([fact["seconds"] for fact in facts]))
-    if BASE in arms.tables:
-        _add_made(arms, data.train, seed)
     return arms
 
 
-def _add_made(arms: _Arms, train: pd.DataFrame, seed: int) -> None:
-    """Arms made of the base's answers: a second stage over each seed's, and the mean of all seeds' log-odds."""
+def _add_made(arms: _Arms, train: pd.DataFrame, seed: int) -> _Arms:
+    """The arms with those that are made of the base's answers: a second stage over each seed's, and the mean of all seeds' log-odds."""
+    if BASE not in arms.tables:
+        return arms
     base, cost = arms.tables[BASE], arms.seconds[BASE]
     cluster, begin = train.set_index("id")["query_group"], time.monotonic()
     staged = [cross_fit_decision({BASE: table}, cluster, seed, texts=train[TEXTS]) for table in base]
@@ -129,28 +129,26 @@ def _add_made(arms: _Arms, train: pd.DataFrame, seed: int) -> None:
     together = cross_fit(base[0].assign(probability=mean), groups, seed)
     arms.tables[SEED_MEAN] = [together] * len(base)
     arms.seconds[SEED_MEAN] = cost * len(base)
+    return arms
 
 
 def measure(task: str, data: TaskData, folder: Path, seed: int) -> pd.DataFrame:
     """The rows of `ablations.csv` of one task, the largest gain first, and the interval of `delta_f1_unseen` (`UNSEEN`)."""
-    seen, unseen = (_read_arms(task, data, folder, scheme, seed) for scheme in (SEEN_ROWS, UNSEEN_ROWS))
+    schemes = {scheme: _read_arms(task, data, folder, scheme, seed) for scheme in (SEEN_ROWS, UNSEEN_ROWS)}
+    seen, unseen = (_add_made(arms, data.train, seed) for arms in schemes.values())
     rows = []
     for name, switch in SWITCHES.items():
         if {switch.on, switch.off} <= seen.tables.keys():
             change = compare_seeds(_pairs(seen, switch), seed)
             row = {
-                "switch": name,
-                "task": task,
-                "seeds": len(seen.tables[BASE]),
-                "delta_f1": change["f1_change"],
-                "lo": change["f1_change_lo"],
-            }
-            row |= {"hi": change["f1_change_hi"], "delta_auc": change["auc_change"]}
-            row["cost_seconds"] = seen.seconds[switch.on] - seen.seconds[switch.off]
+                "switch": name, "task": task, "seeds": len(seen.tables[BASE]), "delta_f1": change["f1_change"],
+                "lo": change["f1_change_lo"], "hi": change["f1_change_hi"], "delta_auc": change["auc_change"],
+                "cost_seconds": seen.seconds[switch.on] - seen.seconds[switch.off],
+            }  # fmt: skip
             if {switch.on, switch.off} <= unseen.tables.keys():
                 held_out = compare_seeds(_pairs(unseen, switch), seed)
-                row |= {"delta_f1_unseen": held_out["f1_change"]}
-                row |= dict(zip(UNSEEN, (held_out["f1_change_lo"], held_out["f1_change_hi"]), strict=True))
+                names = ("delta_f1_unseen", *UNSEEN)
+                row |= {name: held_out[key] for name, key in zip(names, DIFFERENCE, strict=False)}
             rows.append(row)
     return pd.DataFrame(rows, columns=[*COLUMNS, *UNSEEN]).sort_values("delta_f1", ascending=False, ignore_index=True)
 
@@ -202,7 +200,7 @@ def explain(table: pd.DataFrame, synthetic: bool) -> list[str]:
     for row in table.itertuples():
         verdict = "a gain" if row.lo > 0 else "a loss" if row.hi < 0 else "inside the noise"
         text = f"**{row.switch}**, {row.task}: {row.delta_f1:+.4f} F1 [{row.lo:+.4f}, {row.hi:+.4f}], {verdict}; "
-        if row.delta_f1_unseen == row.delta_f1_unseen:  # a number: there was a language to hold out
+        if pd.notna(row.delta_f1_unseen):  # there was a language to hold out
             text += f"on an unseen language {row.delta_f1_unseen:+.4f} [{row.unseen_lo:+.4f}, {row.unseen_hi:+.4f}]; "
         text += f"{row.cost_seconds:+.0f} s a training. Elsewhere: {SWITCHES[row.switch].elsewhere}."
         lines.append(text + sample)
