@@ -34,6 +34,7 @@ from utils.translation import backends, cache
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 ROWS_EACH = 1000  # of a process of its own
+MANY = 10_000  # rows; for fewer, compiled layers cost more than they save
 ROWS, ANSWERS = "rows.parquet", "answers.parquet"  # of a job: what its processes read, and what they answer
 
 
@@ -75,7 +76,9 @@ def _score_network(
     tokenizer = build.load_tokenizer(base)
     rows = encode(table, task, tokenizer, recipe, build.is_encoder(base))
     network, title = build.load_scorer(recipe, base, folder), f"{recipe.name} {folder.name}"
-    alone = recipe.with_(zero_stage=recipe.zero_stage if ranks.world() > 1 else 0)
+    alone = recipe.with_(
+        zero_stage=recipe.zero_stage if ranks.world() > 1 else 0, compiled=recipe.compiled and len(table) > MANY
+    )
     with engines.scoring(network, alone) as scorer, precision.autocast(recipe):
         return predict(scorer, rows, recipe.score_tokens, tokenizer.pad_token_id, title, style, share=ranks.world() > 1)
 

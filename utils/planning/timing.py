@@ -121,9 +121,13 @@ def measure_host(recipe: Recipe, folder: str = "") -> Host:
     `folder` holds local weights (empty: none). Raises WeightsError for a model without a shape in the zoo and without weights.
     """
     names = ["family", "model", "architecture", "pooling", "tuning", "lora_rank", "checkpointing"]
-    if torch.cuda.is_available():
+    gpu = torch.cuda.is_available()
+    if gpu:
         names.append("precision")
-    return _measure(Recipe("", **{name: getattr(recipe, name) for name in names}), folder)
+    host = _measure(Recipe("", **{name: getattr(recipe, name) for name in names}), folder)
+    if gpu:
+        torch.cuda.empty_cache()  # the run's own networks want this memory
+    return host
 
 
 @cache
