@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from utils.core.recipe import Recipe, read_fold_facts
+from utils.core.schema import ordered
 from utils.data.folds import held_out_folds
 from utils.ensemble.crossfitting import cross_fit_decision
 from utils.ensemble.second_stage import TEXTS
@@ -180,7 +181,7 @@ def find_hardest(task: str, data: TaskData, folder: Path, seed: int) -> pd.DataF
 def count_hardest(rows: pd.DataFrame, share: float = 0.1) -> pd.DataFrame:
     """Of each language's rows the share that is among the hardest tenth, by kind."""
     hardest = rows.head(round(share * len(rows)))
-    counts = pd.crosstab(hardest["language"], hardest["kind"]).reindex(rows["language"].unique(), fill_value=0)
+    counts = pd.crosstab(hardest["language"], hardest["kind"]).reindex(ordered(rows["language"].unique()), fill_value=0)
     return counts.div(rows["language"].value_counts(), axis=0).loc[counts.index]
 
 
