@@ -16,6 +16,7 @@ from utils.ensemble import decide
 from utils.ensemble.decide import SEEN, UNSEEN, Ensemble, Scale
 from utils.ensemble.second_stage import TEXTS
 from utils.evaluation import leaderboard
+from utils.evaluation.intervals import excludes_zero
 from utils.evaluation.thresholds import best_threshold, fit_threshold
 
 Tables = dict[str, pd.DataFrame]  # split -> table
@@ -90,7 +91,7 @@ def answer(members: Members, ensemble: Ensemble, texts: Tables, splits: Sequence
 def show_choices(ensembles: dict[str, Ensemble]) -> pd.DataFrame:
     """What was compared for each task, with its gain in F1, the interval of it, and whether it was adopted."""
     rows = {
-        (task, name): evidence | {"adopted": evidence["lo"] > 0}
+        (task, name): evidence | {"adopted": excludes_zero(evidence)}
         for task, ensemble in ensembles.items()
         for name, evidence in ensemble.choices.items()
     }

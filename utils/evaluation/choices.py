@@ -32,7 +32,7 @@ def compare(left: pd.DataFrame, right: pd.DataFrame, seed: int) -> dict[str, flo
     return compare_means([(left, right)], seed)
 
 
-def compare_means(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], seed: int) -> dict[str, float]:
+def compare_means(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
     """`compare` of several pairs of tables, one per task, in the mean over them: the competition's score is the mean of its tasks.
 
     Queries are drawn in each task on their own. What is one choice for both tasks is judged by twice as many rows.
@@ -82,7 +82,7 @@ def compare_variants_in_mean(
 
     `recipes` and `train` are by task; the tables lie in `folder/<task>/<recipe>`.
     """
-    pairs: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
+    pairs: dict[str, list[Pair]] = {}
     for task, own in recipes.items():
         for variant, other in _variants(own, name, train[task], folder / task, seed).items():
             pairs.setdefault(variant, []).append((read_oof(folder / task / name, train[task], seed), other))
