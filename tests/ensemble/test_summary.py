@@ -124,7 +124,7 @@ SCORES = pd.DataFrame(
         ("wordpairs", "QI", "test", "all", 0.97, 0.9, 1.0, 0.8, 0.8),
     ],
     columns=["recipe", "task", "split", "language", "f1", "f1_lo", "f1_hi", "auc", "constant_f1"],
-)  # fmt: skip
+).assign(rows=100)  # fmt: skip
 
 
 def test_the_best_baseline_is_of_the_same_task_and_split_over_all_languages() -> None:
@@ -132,6 +132,12 @@ def test_the_best_baseline_is_of_the_same_task_and_split_over_all_languages() ->
     assert summary.best_baseline(SCORES, "QC", "oof") == "zeroshot"
     assert summary.best_baseline(SCORES, "QI", "test") == "wordpairs"
     assert summary.best_baseline(SCORES, "QI", "oof") == "constant"
+
+
+def test_a_baseline_that_answered_a_part_of_the_rows_is_not_the_best() -> None:
+    part = SCORES.assign(rows=SCORES["rows"].where(SCORES["recipe"] != "tfidf", 10))
+    best = summary.best_baseline(part, "QC", "test")
+    assert best not in ("tfidf", "constant") and best in summary.BASELINE_NAMES
 
 
 def test_one_recipes_rows_are_selected() -> None:

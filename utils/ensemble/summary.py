@@ -96,9 +96,12 @@ def select(scores: pd.DataFrame, task: str, split: str, recipe: str) -> pd.DataF
 
 
 def best_baseline(scores: pd.DataFrame, task: str, split: str) -> str:
-    """The candidate with the highest F1 among those without a trained network; `constant` where no other could be fitted."""
+    """The candidate with the highest F1 among those without a trained network that answered as many rows as any of them;
+    `constant` where no other could be fitted.
+    """
     rows = scores[(scores["task"] == task) & (scores["split"] == split) & (scores["language"] == "all")]
     rows = rows[rows["recipe"].isin(BASELINE_NAMES)]
+    rows = rows[rows["rows"] == rows["rows"].max()]
     return str(rows.sort_values("f1")["recipe"].iloc[-1]) if len(rows) else "constant"
 
 
