@@ -14,7 +14,7 @@ HEIGHTS = (
     {"sample", "training", "evaluation"},
     {"ensemble", "translation", "profiles"},
     {"experiment", "planning"},
-    {"running"},
+    {"running", "ablations"},
     {"arguments", "pipeline", "score", "submit", "export"},
 )
 MODULES = sorted((ROOT / "utils").rglob("*.py"))

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -17,11 +18,11 @@ import psutil
 import pytest
 from conftest import Shell, copy_project, open_shell
 
+from utils.ablations.results import OF_PATHS, SWITCHES
 from utils.core import paths
 from utils.core.paths import Run
 from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS
 from utils.data.tables import read_table
-from utils.experiment.ablations import SWITCHES
 
 WATCHER = """
 import os, sys
@@ -402,6 +403,18 @@ def test_the_ablations_run_by_name_and_leave_their_table(smoke: Smoke, shell: Sh
     table = pd.read_csv(smoke.run.ablations / "ablations.csv")
     columns = ["switch", "task", "seeds", "delta_f1", "lo", "hi", "delta_auc", "delta_f1_unseen", "cost_seconds"]
     assert list(table.columns) == columns and set(table["task"]) == {"QC", "QI"}
-    assert table.groupby("task").size().tolist() == [len(SWITCHES)] * 2 and table.notna().all(axis=None)
+    expected = {
+        "QC": set(SWITCHES),
+        "QI": set(SWITCHES) - OF_PATHS - {"two families, not two seeds"},
+    }  # Gemma answers QC alone
+    assert {task: set(rows["switch"]) for task, rows in table.groupby("task")} == expected and table.notna().all(
+        axis=None
+    )
     assert (table["lo"] <= table["delta_f1"]).all() and (table["delta_f1"] <= table["hi"]).all()
-    assert len(list((smoke.run.ablations / "figures").glob("*.png"))) == 4
+    assert len(list((smoke.run.ablations / "figures").glob("*.png"))) == 5
+    transfer = pd.read_csv(smoke.run.ablations / "transfer.csv")
+    assert set(zip(transfer["trained on"], transfer["tested on"], strict=True)) == set(
+        product(["QC", "QI", "both", "nothing"], ["QC", "QI"])
+    )
+    finders = pd.read_csv(smoke.run.ablations / "label_noise.csv")
+    assert len(finders) == 4 and finders["wrong labels"].gt(0).all() and finders["recall"].between(0, 1).all()

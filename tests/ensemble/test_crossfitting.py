@@ -48,16 +48,16 @@ def flip(members: Members, ids: set[int]) -> Members:
     }
 
 
-@pytest.mark.parametrize("texts", [None, TEXTS], ids=["plain", "second stage"])
+@pytest.mark.parametrize("steps", [decide.NO_STEPS, decide.Steps(True, True)], ids=["plain", "all steps"])
 @pytest.mark.parametrize("per_language", [False, True])
-def test_nothing_is_fitted_on_the_rows_that_it_answers(per_language: bool, texts: pd.DataFrame | None) -> None:
+def test_nothing_is_fitted_on_the_rows_that_it_answers(per_language: bool, steps: decide.Steps) -> None:
     members = make_members(shift=2.0)
-    before = cross_fit_decision(members, CLUSTER, 1, per_language, texts)
+    before = cross_fit_decision(members, CLUSTER, 1, per_language, TEXTS, steps)
     assert before["part"].tolist() == split_queries(before["id"].map(CLUSTER), 1).tolist()
     columns = ["probability", "threshold"]
     for number in range(thresholds.PARTS):
         own = before["part"] == number
-        after = cross_fit_decision(flip(members, set(before.loc[own, "id"])), CLUSTER, 1, per_language, texts)
+        after = cross_fit_decision(flip(members, set(before.loc[own, "id"])), CLUSTER, 1, per_language, TEXTS, steps)
         assert after["id"].equals(before["id"])
         assert after.loc[own, columns].equals(before.loc[own, columns])
         assert (after.loc[~own, columns] != before.loc[~own, columns]).to_numpy().any()
@@ -166,6 +166,9 @@ def test_held_out_rows_of_few_queries_are_answered() -> None:
 # -- second stage ----------------------------------------------------------------------------------------------------
 
 
+STAGED = decide.Steps(second_stage=True)
+
+
 def make_ranked(seed: int = 0) -> Members:
     """Members whose highest row of a query is the relevant one, however high it is."""
     rng = np.random.default_rng(seed)
@@ -178,10 +181,10 @@ def make_ranked(seed: int = 0) -> Members:
 
 def test_a_second_stage_is_adopted_where_it_gains_and_answers_with_the_texts_of_the_rows() -> None:
     members = make_ranked()
-    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, 1, TEXTS)
-    evidence = ensemble.choices[crossfitting.SECOND_STAGE.format("seen")]
+    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, 1, TEXTS, STAGED)
+    evidence = ensemble.choices[crossfitting.STEPS["second_stage"].format("seen")]
     assert 0.05 < evidence["lo"] <= evidence["difference"] <= evidence["hi"]
-    assert honest["seen"].equals(cross_fit_decision(members, CLUSTER, 1, texts=TEXTS))
+    assert honest["seen"].equals(cross_fit_decision(members, CLUSTER, 1, texts=TEXTS, steps=STAGED))
     assert ensemble.decisions["unseen"] is ensemble.decisions["seen"]
     answers = decide.answer(members, ensemble, TEXTS)
     assert f1_score(answers["label"], answers["prediction"]) > 0.95
@@ -192,13 +195,46 @@ def test_a_second_stage_is_adopted_where_it_gains_and_answers_with_the_texts_of_
 @pytest.mark.parametrize("seed", range(3))
 def test_a_second_stage_is_not_adopted_on_noise(seed: int) -> None:
     members = make_members(seed=seed)
-    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, seed, TEXTS)
-    assert ensemble.choices[crossfitting.SECOND_STAGE.format("seen")]["lo"] <= 0
+    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, seed, TEXTS, STAGED)
+    assert ensemble.choices[crossfitting.STEPS["second_stage"].format("seen")]["lo"] <= 0
     assert ensemble.decisions["seen"].second_stage is None
     assert honest["seen"]["probability"].equals(cross_fit_decision(members, CLUSTER, seed)["probability"])
 
 
 def test_seen_and_unseen_languages_have_a_second_stage_each() -> None:
     """One is sure for the languages that were held out, and not for the others."""
-    ensemble, _ = fit_ensemble(make_members(), make_ranked(), CLUSTER, LANGUAGES, 1, TEXTS)
+    ensemble, _ = fit_ensemble(make_members(), make_ranked(), CLUSTER, LANGUAGES, 1, TEXTS, STAGED)
     assert ensemble.decisions["seen"].second_stage is None and ensemble.decisions["unseen"].second_stage is not None
+
+
+# -- consistent paths -------------------------------------------------------------------------------------------------
+
+
+def make_paths(seed: int = 0) -> tuple[Members, pd.DataFrame]:
+    """Queries of three paths one below the other, relevant down to some depth; a member that errs on each row alone."""
+    rng = np.random.default_rng(seed)
+    depth = np.arange(ROWS) % 3
+    label = (depth <= np.repeat(rng.integers(-1, 3, ROWS // 3), 3)).astype(int)
+    language = np.array(LANGUAGES)[np.arange(ROWS) // 3 % 3]
+    odds = 2 * (label - 0.5) + 1.5 * rng.normal(size=ROWS)
+    content = {"id": CLUSTER.index, "language": language, "label": label, "probability": sigmoid(odds), "fold": 0}
+    texts = TEXTS.assign(target=np.array(["a", "a,b", "a,b,c"])[depth])
+    return {"a": pd.DataFrame(content)}, texts
+
+
+def test_consistent_paths_are_adopted_where_they_gain_and_no_child_is_above_its_parent() -> None:
+    members, texts = make_paths()
+    ensemble, honest = fit_ensemble(members, {}, CLUSTER, LANGUAGES, 1, texts, decide.Steps(consistent=True))
+    evidence = ensemble.choices[crossfitting.STEPS["consistent"].format("seen")]
+    assert evidence["lo"] > 0 and ensemble.decisions["seen"].consistent
+    assert honest["seen"].equals(cross_fit_decision(members, CLUSTER, 1, texts=texts, steps=decide.Steps(True)))
+    answers = decide.answer(members, ensemble, texts)["probability"].to_numpy().reshape(-1, 3)
+    assert (np.diff(answers, axis=1) <= 1e-12).all()
+    with pytest.raises(ValueError, match="needs the texts"):
+        decide.answer(members, ensemble)
+
+
+def test_consistent_paths_are_not_adopted_where_nothing_lies_above_anything() -> None:
+    ensemble, _ = fit_ensemble(make_members(), {}, CLUSTER, LANGUAGES, 1, TEXTS, decide.Steps(consistent=True))
+    assert not ensemble.decisions["seen"].consistent
+    assert ensemble.choices[crossfitting.STEPS["consistent"].format("seen")]["difference"] == 0

@@ -214,7 +214,7 @@ def test_an_ensemble_is_the_same_after_saving_and_loading(tmp_path: Path) -> Non
     ids = members["a"]["id"]
     texts = pd.DataFrame({"id": ids, "query": ids.map(QUERIES), "query_en": "", "target": ids.astype(str)})
     fitted = {
-        "seen": decide.fit_decision(members, QUERIES, texts),
+        "seen": decide.fit_decision(members, QUERIES, texts, decide.Steps(True, True)),
         "unseen": decide.fit_decision({"b": members["b"]}, QUERIES),
     }
     full = Ensemble(

@@ -2,6 +2,7 @@
 
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,11 @@ from utils.core import paths
 from utils.core.recipe import Recipe
 from utils.data import clean, folds
 from utils.data.tables import read_table, write_table
-from utils.experiment.augmentation import LEAST, augment, misspell
-from utils.experiment.crossfit import TaskData, load_task_data, make_job
+from utils.data.taxonomy import parse
+from utils.experiment import augmentation
+from utils.experiment.augmentation import LEAST, Sources, augment, mark_levels, misspell
+from utils.experiment.crossfit import make_job
+from utils.experiment.task_data import TaskData, load_task_data
 from utils.translation.backends import Backend
 from utils.translation.expansion import COLUMNS, expand, save
 
@@ -74,7 +78,7 @@ def test_nothing_of_a_validation_row_trains(share: float, seed: int, fold: int, 
     table = pd.concat(parts, ignore_index=True)
     table = table.assign(id=-1 - table.index)[COLUMNS]
     train, validation = folds.split(rows, scheme, fold)
-    found = augment(train, validation, PLAIN.with_(expansion=share, typos=share, seed=seed), table)
+    found = augment(train, validation, PLAIN.with_(expansion=share, typos=share, seed=seed), Sources("QI", table))
     assert found.head(len(train)).reset_index(drop=True).equals(train.reset_index(drop=True)[found.columns.tolist()])
     more = found.iloc[len(train) :]
     assert found["id"].is_unique and not set(found["id"]) & set(validation["id"])
@@ -99,7 +103,7 @@ def test_a_job_trains_on_them_and_its_fingerprint_tells(expanded: pd.DataFrame, 
 
 def test_without_shares_the_rows_are_the_same_object() -> None:
     train, validation = folds.split(make_rows(60), "query", 0)
-    assert augment(train, validation, PLAIN, None) is train
+    assert augment(train, validation, PLAIN, Sources("QC")) is train
 
 
 @settings(max_examples=100, deadline=None)
@@ -132,3 +136,107 @@ def test_a_task_is_told_in_its_own_languages_and_read_again(tmp_path, monkeypatc
     told = load_task_data(run, "QI", ()).expanded
     assert set(told["language"]) == {"es", "de"} and set(told["source"]) == set(rows["id"])
     assert set(read_table(run.expanded_table("QC"))["language"]) == {"es"}
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+PATHS = [
+    "arts,crafts,paper,stamps",
+    "arts,crafts,paper,cards",
+    "arts,crafts,yarn",
+    "home,kitchen,pots",
+    "home,kitchen,pans",
+    "home",
+]
+TREE = parse(PATHS)
+QC = Sources("QC", tree=TREE)
+
+
+def make_paths(count: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    pairs = make_rows(count, seed).assign(target=rng.choice(PATHS, count))
+    return pairs.drop_duplicates(["query", "target"], ignore_index=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(share=st.floats(0.1, 1.5), seed=st.integers(0, 9))
+def test_parents_and_siblings_are_new_pairs_of_relevant_training_rows(share: float, seed: int) -> None:
+    rows = make_paths(60, seed)
+    train, validation = folds.split(rows, "query", 0)
+    known = set(zip(train["query"], [",".join(TREE.levels(path)) for path in train["target"]], strict=True))
+    relevant = train[train["label"] == 1]
+    for field, label in (("parents", 1), ("siblings", 0)):
+        more = augment(train, validation, PLAIN.with_(**{field: share}, seed=seed), QC).iloc[len(train) :]
+        assert (more["label"] == label).all() and more["id"].is_unique and not set(more["id"]) & set(rows["id"])
+        pairs = list(zip(more["query"], more["target"], strict=True))
+        assert len(set(pairs)) == len(pairs) and not set(pairs) & known
+        assert not set(more["query_en"]) & set(validation["query_en"])
+        related = {
+            (row.query, path)
+            for row in relevant.itertuples()
+            for path in ([TREE.parent(row.target)] if field == "parents" else TREE.siblings(row.target))
+        }
+        assert set(pairs) <= related and len(more) <= round(share * len(train))
+
+
+@settings(max_examples=25, deadline=None)
+@given(share=st.floats(0.1, 0.9), seed=st.integers(0, 9))
+def test_level_dropout_keeps_the_last_level_and_the_rows(share: float, seed: int) -> None:
+    train, validation = folds.split(make_paths(60, seed), "query", 0)
+    found = augment(train, validation, PLAIN.with_(level_dropout=share, seed=seed), QC)
+    assert found.drop(columns="target").equals(train.drop(columns="target"))
+    for before, after in zip(train["target"], found["target"], strict=True):
+        old, new = TREE.levels(before), TREE.levels(after)
+        assert new[-1].endswith(old[-1]) and len(after.split(",")) >= len(before.split(",")) - 2
+        assert after == ",".join(old) or before == after or len(after) < len(before)
+    assert (found["target"] != train["target"]).sum() <= len(train)
+
+
+def test_titles_have_no_levels() -> None:
+    train, validation = folds.split(make_rows(60), "query", 0)
+    changed = PLAIN.with_(parents=1.0, siblings=1.0, level_dropout=0.5, level_markers=True)
+    assert augment(train, validation, changed, Sources("QI")) is train
+    assert mark_levels(train, "QI", changed, None) is train
+
+
+def test_markers_number_the_levels_that_the_tree_has() -> None:
+    table = pd.DataFrame({"target": ["arts,crafts,paper,stamps", "home", "new,path"]})
+    recipe = PLAIN.with_(level_markers=True)
+    expected = ["[1] arts,crafts,[2] paper,[3] stamps", "[1] home", "[1] new,[2] path"]
+    assert mark_levels(table, "QC", recipe, TREE)["target"].tolist() == expected
+    both = table.assign(task=["QI", "QC", "QI"])
+    assert mark_levels(both, "QI", recipe, TREE)["target"].tolist() == [table["target"][0], "[1] home", "new,path"]
+    assert mark_levels(table, "QC", PLAIN, TREE) is table
+    for field in ("level_markers", "parents"):
+        with pytest.raises(ValueError, match="run notebook 02 again"):
+            make_job(PLAIN.with_(**{field: 1}), TaskData("QC", make_paths(60, 0)), 0, Path("x"))
+
+
+# -- both tasks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_joint_network_trains_on_both_tasks_and_on_no_validation_query(tmp_path) -> None:
+    other = make_rows(90, 5).assign(language="fr")
+    other.loc[other.index[:20], "language"] = "es"
+    for scheme, fold in (("query", 1), ("leave-language", 1)):
+        data = TaskData("QI", make_rows(60), auxiliary=other)
+        recipe = PLAIN.with_(joint=0.5, scheme=scheme)
+        plain, joint = (make_job(own, data, fold, tmp_path) for own in (recipe.with_(joint=0.0), recipe))
+        validation, count = joint.tables["oof"], len(plain.train)
+        more = joint.train.iloc[count:]
+        assert joint.train["task"].tolist() == ["QI"] * count + ["QC"] * len(more) and len(more) == pytest.approx(
+            count / 2, abs=3
+        )
+        assert (
+            joint.train["id"].is_unique and joint.tag != plain.tag and joint.tables["oof"].equals(plain.tables["oof"])
+        )
+        assert not set(more["query_en"]) & set(validation["query_en"])
+        if scheme == "leave-language":  # the language that is held out is held out in both tasks
+            assert set(validation["language"]) == {"es"} and set(more["language"]) == {"fr"}
+    with pytest.raises(ValueError, match="auxiliary task of QI is not in the data"):
+        make_job(PLAIN.with_(joint=0.5), TaskData("QI", make_rows(60)), 0, tmp_path)
+
+
+def test_rows_added_in_different_ways_have_ids_of_their_own() -> None:
+    spans = [augmentation.TYPED, augmentation.JOINED, augmentation.ABOVE, augmentation.BESIDE]
+    assert len({span // 10**12 for span in spans}) == 4 and max(spans) < -(10**9)

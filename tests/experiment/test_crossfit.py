@@ -12,10 +12,11 @@ from utils.core.errors import PartDone
 from utils.core.recipe import Recipe, read_facts
 from utils.data.tables import read_table
 from utils.experiment import crossfit, fit
-from utils.experiment.crossfit import Plan, TaskData
+from utils.experiment.crossfit import Plan
 from utils.experiment.devices import CPU
 from utils.experiment.jobs import share_jobs
 from utils.experiment.runtime import Runtime
+from utils.experiment.task_data import TaskData
 
 WORDS = Recipe("overlap", "baseline", kind="overlap")
 TINY = Recipe(

@@ -12,7 +12,8 @@ from utils.core.recipe import Recipe
 from utils.data.tables import write_table
 from utils.evaluation.thresholds import cross_fit
 from utils.experiment import tapt
-from utils.experiment.crossfit import TaskData, make_job
+from utils.experiment.crossfit import make_job
+from utils.experiment.task_data import TaskData
 
 DIRECT = Recipe("e5", "xlm-r", "multilingual-e5-small", epochs=1.0)
 

@@ -1,6 +1,7 @@
 """The embedded data: the competition's format and traps, the same bytes for the same seed."""
 
 import csv
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from utils.core.paths import SOURCES
 from utils.core.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
 from utils.data.raw import Raw, read_folder, read_solution
 from utils.data.taxonomy import parse
-from utils.sample import dataset, lexicon
+from utils.sample import dataset, lexicon, synthesis
 from utils.translation import backends
 
 
@@ -156,3 +157,27 @@ def test_data_raw_is_found_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dataset, "SAMPLE", tmp_path / "sample")
     folder, reason = dataset.open_folder("", 400, embedded=True)
     assert folder == tmp_path / "sample-400" and "data of its own" in reason
+
+
+def test_planted_labels_are_those_that_were_turned_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The makers' targets say here whether they were made to be relevant."""
+    numbers = itertools.count()
+    for kind in ("category", "title"):
+        monkeypatch.setattr(synthesis.Maker, kind, lambda self, need, relevant: f"{int(relevant)} {next(numbers)}")
+    for task in TASKS:
+        rows = [row for _, row in dataset._make_rows(lexicon.load(SOURCES), task, "train", 2000, 7)[1] if row.target]
+        assert [row.is_wrong for row in rows] == [row.label != int(row.target[0]) for row in rows]
+        assert 0.03 < sum(row.is_wrong for row in rows) / len(rows) < 0.07
+
+
+def test_planted_labels_are_known_for_the_embedded_data_alone(tmp_path: Path) -> None:
+    dataset.make_sample(tmp_path, rows=400)
+    assert dataset.find_planted(tmp_path, "QC") is None
+    (tmp_path / dataset.MADE).write_text(json.dumps({"rows": 400}))
+    rows = dataset._make_rows(lexicon.load(SOURCES), "QC", "train", 400, 2025)[1]
+    planted = {number for number, (_, row) in enumerate(rows, start=1) if row.is_wrong}
+    assert dataset.find_planted(tmp_path, "QC") == planted
+    written = [
+        (row["origin_query"], row["category_path"], int(row["label"])) for row in read(tmp_path / "train_QC.txt")
+    ]
+    assert written == [tuple(row)[:3] for _, row in rows]

@@ -368,3 +368,29 @@ def test_shares_use_all_room_and_none_gets_less_than_its_part(lengths: list[int]
     )
     cut = [budget for length, budget in zip(lengths, budgets, strict=True) if budget < length]
     assert not cut or (max(cut) - min(cut) <= 1 and min(cut) >= max(set(budgets) - set(cut), default=0) - 1)
+
+
+# -- both tasks --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(tasks=st.lists(st.sampled_from(["QC", "QI"]), min_size=1, max_size=12), apart=st.booleans())
+def test_rows_of_both_tasks_are_those_of_each_alone(tasks: list[str], apart: bool) -> None:
+    tokenizer, architecture = qwen(), "bi-encoder" if apart else "cross-encoder"
+    recipe = Recipe("a", "qwen", "qwen3-0.6b", architecture=architecture, query_first=False)
+    texts = {"query": [f"q{n % 3}" for n in range(len(tasks))], "target": [f"t{n % 2}" for n in range(len(tasks))]}
+    table = pd.DataFrame(texts).assign(query_en="")
+    own = pd.Series(tasks)
+    names = list(dict.fromkeys(tasks))
+    places = [own.index[own == name].to_numpy() for name in names]
+    parts = [
+        tokens.encode(table.iloc[rows], name, tokenizer, recipe, False)
+        for rows, name in zip(places, names, strict=True)
+    ]
+    found = tokens.interleave(parts, places)
+    for place, task in enumerate(tasks):
+        (alone,) = tokens.encode(table.iloc[[place]], task, tokenizer, recipe, False).rows
+        assert found.rows[place] == alone
+    pairs = list(zip(found.group.tolist(), zip(tasks, table["target"], strict=True), strict=True))
+    assert len(set(pairs)) == len({number for number, _ in pairs}) == len({field for _, field in pairs})
+    assert found.apart == apart and found.packed == parts[0].packed

@@ -10,6 +10,7 @@ SAMPLE = ROOT / "data" / "generated" / "sample"
 REHEARSAL = ROOT / "data" / "generated" / "rehearsal"
 WEIGHTS = ROOT / "data" / "weights"
 TOKENS = ROOT / "data" / "cache" / "tokens"
+SUSPECTS = ROOT / "data" / "cache" / "suspects"
 NOTEBOOKS = ROOT / "notebooks"
 SUBMISSIONS = ROOT / "submissions"
 

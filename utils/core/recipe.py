@@ -15,6 +15,7 @@ UNHASHED = (
     "name", "variant_of", "scheme", "folds", "rows", "answer_rows", "auxiliary_rows", "packing", "pack_tokens", "sequence_tokens",
     "score_tokens", "attention", "compiled", "checkpointing", "zero_stage", "offload",
 )  # fmt: skip
+ADDED = ("expansion", "typos", "joint", "parents", "siblings")  # fields that are shares of more training rows
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class Recipe:
     translation: bool = True  # add the query's English translation to the original
     expansion: float = 0.0  # more training rows, as a share: queries translated into languages without training rows
     typos: float = 0.0  # more training rows, as a share: queries with a typing error
+    joint: float = 0.0  # more training rows, as a share: of the other task, which the target's marker tells apart
+    parents: float = 0.0  # more training rows, as a share (QC): relevant rows with the path above theirs
+    siblings: float = (
+        0.0  # more training rows, as a share (QC): relevant rows with a sibling of their path, as not relevant
+    )
+    level_dropout: float = 0.0  # share of the training rows (QC) whose path loses a level above its last
+    level_markers: bool = False  # a number before each level of a path, as the taxonomy has them
+    noisy_labels: Literal["keep", "drop", "relabel"] = (
+        "keep"  # training rows whose label out-of-fold answers contradict
+    )
     query_first: bool = True  # query before target; False = target before query
     max_length: int = 96  # 0 = chosen by task
     architecture: Literal["cross-encoder", "bi-encoder"] = "cross-encoder"  # encoded together or apart

@@ -40,6 +40,20 @@ class Taxonomy:
         parts = self.levels(path)
         return frozenset(",".join(p) for p in self.siblings_of.get(parts[:-1], frozenset()) if p != parts)
 
+    def parent(self, path: str | None) -> str:
+        """The clean path one level up; empty for a top level."""
+        return ",".join(self.levels(path)[:-1])
+
+    def drop_level(self, path: str | None, place: int) -> str:
+        """The clean path without the level at `place`, which counts from 0 modulo the levels above the last; a top level stays."""
+        levels = self.levels(path)
+        above = len(levels) - 1
+        return ",".join(levels[: place % above] + levels[place % above + 1 :] if above else levels)
+
+    def mark(self, path: str | None) -> str:
+        """The clean path with a number before each level, `[1] toys & hobbies,[2] rc trucks`: names that hold commas stay one level."""
+        return ",".join(f"[{depth}] {level}" for depth, level in enumerate(self.levels(path), start=1))
+
 
 def _split(path: str | None) -> Levels:
     """The clean parts of a raw path between separators, before names are merged.
@@ -92,10 +106,12 @@ def show_levels(tree: Taxonomy, paths: Iterable[str | None]) -> dict[str, str]:
 
 
 def read_tree(run: Run, task: str) -> Taxonomy | None:
-    """The tree of QC's clean paths of all splits (paths are inputs, not labels). None for QI, whose targets are titles.
+    """The tree of QC's clean paths of all splits (paths are inputs, not labels). None for QI, whose targets are titles, and
+    where the data holds no QC.
 
     Raises DataError if a table cannot be read.
     """
-    if task != "QC":
+    files = sorted(run.clean.glob("*_QC.parquet"))
+    if task != "QC" or not files:
         return None
-    return parse(pd.concat([read_table(path)["target"] for path in sorted(run.clean.glob("*_QC.parquet"))]))
+    return parse(pd.concat([read_table(path)["target"] for path in files]))

@@ -7,13 +7,14 @@ validation shows: answers for a language from networks that never saw it.
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from utils.core.files import write_json
+from utils.ensemble.consistency import make_consistent
 from utils.ensemble.second_stage import Relations, SecondStage, fit_second_stage, relate
 from utils.ensemble.stack import fit_stack
 from utils.evaluation.metrics import log_odds, sigmoid
@@ -26,6 +27,16 @@ UNSCALED: Scale = (1.0, 0.0)
 SEEN, UNSEEN = "seen", "unseen"
 
 
+class Steps(NamedTuple):
+    """What is done with the answers to a query's rows together, after the members' mean is calibrated."""
+
+    consistent: bool = False
+    second_stage: bool = False
+
+
+NO_STEPS = Steps()
+
+
 @dataclass(frozen=True)
 class Decision:
     """How rows are answered: the members' weights, which sum to 1, calibration of their mean, a second stage or none, the threshold."""
@@ -35,18 +46,21 @@ class Decision:
     calibration: tuple[float, float]  # slope and intercept, applied to the weighted mean of the members' log-odds
     threshold: float
     second_stage: SecondStage | None = None
+    consistent: bool = False  # whether a path is at least as relevant as the query's paths below it
 
     def probability(self, members: dict[str, Array], relations: Relations | None = None) -> Array:
-        """Probabilities `[rows]` from the members' log-odds `[rows]`; a second stage reads which rows belong together.
+        """Probabilities `[rows]` from the members' log-odds `[rows]`; `relations` tell which rows belong together.
 
         Raises ValueError where it is not told.
         """
         slope, intercept = self.calibration
         mean = np.sum([weight * members[name] for name, weight in self.weights.items()], axis=0)
         values = slope * mean + intercept
+        if relations is None and (self.consistent or self.second_stage is not None):
+            raise ValueError("this decision reads the rows of a query together, which needs the texts of the rows")
+        if self.consistent:
+            values = make_consistent(values, relations.parent)
         if self.second_stage is not None:
-            if relations is None:
-                raise ValueError("this decision has a second stage, which needs the texts of the rows")
             values = self.second_stage.log_odds(values, relations)
         return sigmoid(values)
 
@@ -73,7 +87,7 @@ def save_ensembles(ensembles: dict[str, Ensemble], translation: str, path: Path)
     """Write the ensemble of each task as JSON, with the name of the translation backend that it was fitted on.
 
     Keys of a task: `members`, and by decision (`seen`, `unseen`) `weights`, `intervals`, `calibration`,
-    `thresholds`, `second_stages`; then the ensemble's other fields.
+    `thresholds`, `second_stages`, `consistent`; then the ensemble's other fields.
     """
     write_json(path, {task: _to_json(ensemble) | {"translation": translation} for task, ensemble in ensembles.items()})
 
@@ -87,6 +101,7 @@ def _to_json(ensemble: Ensemble) -> dict[str, Any]:
         "calibration": "calibration",
         "thresholds": "threshold",
         "second_stages": "second_stage",
+        "consistent": "consistent",
     }
     by_field = {
         plural: {kind: decision[name] for kind, decision in decisions.items()} for plural, name in names.items()
@@ -104,7 +119,7 @@ def load_ensemble(path: Path, task: str) -> tuple[Ensemble, str]:
         stage = content["second_stages"][kind]
         decisions[kind] = Decision(
             weights, intervals, tuple(content["calibration"][kind]), content["thresholds"][kind],
-            None if stage is None else SecondStage(**stage),
+            None if stage is None else SecondStage(**stage), content["consistent"][kind],
         )  # fmt: skip
     scales = [{name: tuple(pair) for name, pair in content[key].items()} for key in ("scales", "unseen_scales")]
     rest = (content["language_thresholds"], *scales, content["choices"])
@@ -129,19 +144,22 @@ def align(members: Members) -> tuple[pd.DataFrame, dict[str, Array]]:
     return first, {name: log_odds(joined.loc[first["id"], name]) for name in members}
 
 
-def fit_decision(members: Members, cluster: pd.Series, texts: pd.DataFrame | None = None) -> Decision:
+def fit_decision(
+    members: Members, cluster: pd.Series, texts: pd.DataFrame | None = None, steps: Steps = NO_STEPS
+) -> Decision:
     """Fit weights, calibration and threshold on labelled tables; `cluster` maps id -> query group.
 
-    With `texts` of the rows (`second_stage.TEXTS`) a second stage, too, on the answers of the first.
+    `steps` says what is done with the rows of a query together, which needs their `texts` (`second_stage.TEXTS`).
     """
     table, values = align(members)
     stack = fit_stack(values, table["label"], table["id"].map(cluster))
     total = sum(stack.weights.values())
     weights = {name: weight / total for name, weight in stack.weights.items()}
     intervals = {name: (low / total, high / total) for name, (low, high) in stack.intervals.items()}
-    decision, relations = Decision(weights, intervals, (total, stack.intercept), 0.5), None
-    if texts is not None:
-        relations, first = relate(table["id"], texts), log_odds(decision.probability(values))
+    decision = Decision(weights, intervals, (total, stack.intercept), 0.5, consistent=steps.consistent)
+    relations = relate(table["id"], texts) if any(steps) else None
+    if steps.second_stage:
+        first = log_odds(decision.probability(values, relations))
         decision = replace(decision, second_stage=fit_second_stage(first, relations, table["label"]))
     threshold, _ = fit_threshold(table["label"], decision.probability(values, relations))
     return replace(decision, threshold=threshold)

@@ -159,3 +159,18 @@ def learning_curves(logs: pd.DataFrame, title: str) -> Figure:
     axis.set_title(title, loc="left", fontsize=11)
     axis.legend(frameon=False, fontsize=8)
     return figure
+
+
+def matrix(table: pd.DataFrame, title: str, label: str) -> Figure:
+    """A number in each cell, darker where it is higher within its column: columns are not compared with each other."""
+    figure, (axis,) = new_figure(1.6 + 1.2 * table.shape[1], 1.3 + 0.42 * table.shape[0])
+    spread = (table.max() - table.min()).replace(0.0, 1.0)
+    shades = ((table - table.min()) / spread).to_numpy()
+    axis.imshow(shades, cmap="Blues", aspect="auto", vmin=0, vmax=1.6)
+    axis.grid(visible=False)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        axis.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=10, color=INK)
+    axis.set(xticks=range(table.shape[1]), xticklabels=table.columns, xlabel=str(table.columns.name))
+    axis.set(yticks=range(table.shape[0]), yticklabels=table.index, ylabel=str(table.index.name))
+    axis.set_title(f"{title}\n{label}", loc="left", fontsize=11)
+    return figure

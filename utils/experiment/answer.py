@@ -21,8 +21,10 @@ from utils.core.recipe import Recipe, load
 from utils.data.pairs import Pairs, read_pairs
 from utils.data.predictions import average_folds, to_predictions
 from utils.data.tables import read_table, write_table
+from utils.data.taxonomy import read_tree
 from utils.ensemble import decide
 from utils.experiment import devices
+from utils.experiment.augmentation import mark_levels
 from utils.experiment.fit import answer_baseline
 from utils.experiment.runtime import run_ranks
 from utils.models import build, precision, weights
@@ -107,7 +109,8 @@ def answer(
         folder = run.final / task / name
         recipe = load(folder / "recipe.json")
         recipe = recipe.with_(quantisation=quantisation or recipe.quantisation)
-        members[name] = score_member(table, task, recipe, folder, models, style)
+        tree = read_tree(run, task) if recipe.level_markers else None
+        members[name] = score_member(mark_levels(table, task, recipe, tree), task, recipe, folder, models, style)
     return decide.answer(members, ensemble, table)[["id", "probability", "prediction"]]
 
 

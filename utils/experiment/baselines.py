@@ -21,10 +21,12 @@ from sklearn.preprocessing import normalize
 from utils.core.recipe import Recipe
 from utils.data.tables import sample_queries
 from utils.data.text import split_path, strip_accents, tidy, words
+from utils.evaluation.metrics import log_odds
 
 Array = NDArray[np.float64]
 Fitted = dict[str, Array]  # arrays by name, as a file holds them
 VERSION = 3  # changes whenever the same rows give other probabilities
+FINDERS = ("tfidf", "overlap", "wordpairs")  # whose answers tell which labels are suspect
 STRENGTHS = {"tfidf": (0.03, 0.3, 3.0), "overlap": (0.03, 0.3, 3.0), "wordpairs": (1.0, 10.0)}  # candidates of C
 TUNING_ROWS = 20_000  # on which C, the inverse regularisation strength, is chosen
 LEAST_FREQUENCY = 2  # training rows that a hashed column needs
@@ -198,6 +200,26 @@ def predict(recipe: Recipe, fitted: Fitted, table: pd.DataFrame) -> Array:
         return np.full(len(table), fitted["share"][0])
     values = _features(recipe, table, fitted) @ fitted["coefficients"] + fitted["intercept"][0]
     return 1 / (1 + np.exp(-values))
+
+
+def cross_fit(train: pd.DataFrame, seed: int, parts: int = 3) -> Array:
+    """Out-of-fold probabilities `[rows]` of the training rows themselves, by query group: `FINDERS`, weighed by a logistic regression.
+
+    No baseline answers a row that it was fitted on, nor do the weights. `train` needs `query_group` besides what `fit` needs.
+    """
+    recipes = [Recipe(kind, "baseline", kind=kind, seed=seed) for kind in FINDERS]
+    groups, label = train["query_group"].to_numpy(), train["label"].to_numpy()
+    splits = list(
+        GroupKFold(min(parts, len(np.unique(groups))), shuffle=True, random_state=seed).split(groups, label, groups)
+    )
+    odds = np.zeros((len(train), len(recipes)))
+    for rest, part in splits:
+        for column, recipe in enumerate(recipes):
+            odds[part, column] = log_odds(predict(recipe, fit(recipe, train.iloc[rest]), train.iloc[part]))
+    probability = np.zeros(len(train))
+    for rest, part in splits:
+        probability[part] = LogisticRegression().fit(odds[rest], label[rest]).predict_proba(odds[part])[:, 1]
+    return probability
 
 
 def fit_cosines(cosines: Array, label: NDArray[np.int64], seed: int) -> Fitted:

@@ -3,26 +3,24 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from utils.core.errors import PartDone
 from utils.core.files import write_json
-from utils.core.paths import Run
 from utils.core.recipe import Recipe, fingerprint, read_facts, read_fold_facts, save
-from utils.core.schema import AUXILIARY, CLEAN_COLUMNS, FOLD_COLUMNS, ordered
-from utils.data import folds
+from utils.core.schema import ordered
 from utils.data.predictions import average_folds
-from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, write_table
+from utils.data.tables import read_table, sample_queries, table_hash, write_table
 from utils.data.text import TEXT_VERSION
-from utils.ensemble.tables import RELATED
 from utils.experiment import baselines
-from utils.experiment.augmentation import augment
-from utils.experiment.fit import ENGINE, TRAINING_VERSION, Job, Tables, is_trained
+from utils.experiment.augmentation import mark_levels
+from utils.experiment.fit import ENGINE, TRAINING_VERSION, Job, is_trained
 from utils.experiment.jobs import run_jobs, share_jobs
 from utils.experiment.runtime import Runtime
+from utils.experiment.task_data import TaskData, UnfitError, make_rows
 from utils.profiles.base import HELD_OUT
 
 TRAINED_ON = ("id", "query", "query_en", "target", "label")  # what a training reads of its rows
@@ -30,91 +28,15 @@ ANSWERED = ("id", "language", "query", "query_en", "target")  # what an answer r
 VERSIONS = (f"text {TEXT_VERSION}", f"training {TRAINING_VERSION}", f"baselines {baselines.VERSION}")
 
 
-@dataclass(frozen=True)
-class TaskData:
-    """The rows of one task: what is split into training and validation rows, and the splits that are answered besides."""
-
-    task: str
-    train: pd.DataFrame  # a clean table joined with its folds
-    splits: Tables = field(default_factory=dict)  # split -> clean table
-    auxiliary: pd.DataFrame | None = None  # the auxiliary task's training rows, for stage 1 of TAPT
-    validation_rows: int = 0  # at most so many validation rows per fold (whole queries); 0 = all
-    expanded: pd.DataFrame | None = (
-        None  # training queries in other languages, for recipes that ask for a share of them
-    )
-
-    def count_rows(self) -> pd.Series:
-        """Rows of each split that is answered."""
-        return pd.Series({split: len(table) for split, table in self.splits.items()})
-
-
-def load_task_data(run: Run, task: str, splits: Sequence[str] = ("test",), validation_rows: int = 0) -> TaskData:
-    """A task's rows as notebooks 02 and 03 left them, with the auxiliary task's training rows where they exist.
-
-    A split without a file is left out.
-    """
-    train = {
-        name: read_table(run.clean_table("train", name), CLEAN_COLUMNS) for name in tasks_of(run.clean, "train_{}")
-    }
-    categories = read_table(run.category_folds, folds.CATEGORY_COLUMNS) if task == "QC" else None
-    joined = folds.join_folds(train[task], read_table(run.fold_table(task), FOLD_COLUMNS), categories)
-    there = [split for split in splits if run.clean_table(split, task).exists()]
-    tables = {split: read_table(run.clean_table(split, task), CLEAN_COLUMNS) for split in there}
-    expanded = read_table(run.expanded_table(task)) if run.expanded_table(task).exists() else None
-    return TaskData(task, joined, tables, train.get(AUXILIARY[task]), validation_rows, expanded)
-
-
-def withhold_related(data: TaskData, recipes: Sequence[Recipe], rows: int) -> TaskData:
-    """The same data with a split `related` to answer, of at most `rows` rows that no training sees (`folds.withhold_related`)."""
-    numbers = sorted({fold for recipe in recipes for fold in recipe.folds})
-    train, related = folds.withhold_related(data.train, numbers, rows, recipes[0].seed)
-    return replace(data, train=train, splits=data.splits | {RELATED: related}) if len(related) else data
-
-
-def auxiliary_rows(recipe: Recipe, data: TaskData, validation: pd.DataFrame) -> pd.DataFrame:
-    """The auxiliary task's rows that stage 1 may see: none whose query stands among the validation rows.
-
-    Raises ValueError where the data holds no auxiliary task.
-    """
-    if data.auxiliary is None:
-        raise ValueError(
-            f"{recipe.name}: the auxiliary task of {data.task} is not in the data; set auxiliary_rows to 0"
-        )
-    return sample_queries(folds.without_queries(data.auxiliary, validation), recipe.auxiliary_rows, recipe.seed)
-
-
-class UnfitError(ValueError):
-    """Rows that a candidate cannot be trained or validated on."""
-
-
-def split_rows(recipe: Recipe, data: TaskData, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training and validation rows of a recipe's fold, capped as the recipe and the task's data say.
-
-    Raises UnfitError where the scheme has no such fold of these rows.
-    """
-    if fold not in folds.fold_numbers(data.train, recipe.scheme):
-        raise UnfitError(
-            f"{recipe.name} {data.task}: these rows cannot be split by scheme {recipe.scheme} into fold {fold}"
-        )
-    train, validation = folds.split(data.train, recipe.scheme, fold, data.validation_rows, recipe.seed)
-    return sample_queries(train, recipe.rows, recipe.seed), validation
-
-
 def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, weights: str = "", keep: bool = False) -> Job:
     """One fold of a recipe as a job with its fingerprints; `weights` is the identity of what it starts from.
 
     Raises UnfitError where its training or validation rows have one label only.
     """
-    train, validation = split_rows(recipe, data, fold)
-    for name, table in (("training", train), ("validation", validation)):
-        if table["label"].nunique() < 2:
-            raise UnfitError(
-                f"{recipe.name} {data.task} fold {fold}: {len(table)} {name} rows of one label only; use more rows or fewer folds"
-            )
-    train = augment(train, validation, recipe, data.expanded)
+    train, auxiliary, validation = make_rows(recipe, data, fold)
     tables = {split: sample_queries(table, recipe.answer_rows, recipe.seed) for split, table in data.splits.items()}
+    tables = {split: mark_levels(table, data.task, recipe, data.tree) for split, table in tables.items()}
     tables["oof"] = validation
-    auxiliary = auxiliary_rows(recipe, data, validation) if recipe.auxiliary_rows else None
     rows = [content_hash(table, TRAINED_ON) for table in (train, auxiliary) if table is not None]
     tag = fingerprint(recipe, data.task, weights, *VERSIONS, *rows)
     answers = {split: fingerprint(recipe, tag, content_hash(table, ANSWERED)) for split, table in tables.items()}
@@ -125,8 +47,8 @@ def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, weights: s
 
 
 def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:
-    """Hash of the values of some columns."""
-    return table_hash(table[list(columns)])
+    """Hash of the values of some columns, and of `task` where the rows are of both."""
+    return table_hash(table[[*columns, *(["task"] if "task" in table else [])]])
 
 
 def missing_answers(job: Job) -> list[str]:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from utils.core.files import write_json, write_with
 from utils.core.progress import Style
 from utils.core.recipe import Recipe, read_facts
-from utils.core.schema import AUXILIARY
+from utils.core.schema import AUXILIARY, TASKS
 from utils.data.tables import write_table
 from utils.experiment import baselines
 from utils.experiment.runtime import Runtime
@@ -72,7 +72,14 @@ class _Network:
         return build.load_tokenizer(self.base)
 
     def encode(self, table: pd.DataFrame, task: str) -> tokens.Encoded:
-        return tokens.encode(table, task, self.tokenizer, self.recipe, build.is_encoder(self.base))
+        """The rows as tokens, each in the form of its own task where they are of both (column `task`)."""
+        own = np.asarray(table["task"] if "task" in table else [task] * len(table))
+        names = [name for name in TASKS if (own == name).any()] or [task]
+        places = [np.flatnonzero(own == name) for name in names]
+        pairs = [(table.iloc[rows], name) for rows, name in zip(places, names, strict=True)]
+        encoder = build.is_encoder(self.base)
+        parts = [tokens.encode(rows, name, self.tokenizer, self.recipe, encoder) for rows, name in pairs]
+        return parts[0] if len(parts) == 1 else tokens.interleave(parts, places)
 
     def log_odds(self, model: nn.Module, rows: tokens.Encoded) -> list[float]:
         """Of the rows, with dropout off: what proves that one training begins where another ended.

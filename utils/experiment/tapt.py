@@ -18,8 +18,9 @@ from utils.evaluation.choices import DIFFERENCE, compare, is_adopted, show_chang
 from utils.evaluation.leaderboard import read_oof
 from utils.evaluation.metrics import auc, f1
 from utils.evaluation.thresholds import best_threshold
-from utils.experiment.crossfit import Plan, TaskData, auxiliary_rows, fit_plans, split_rows
+from utils.experiment.crossfit import Plan, fit_plans
 from utils.experiment.runtime import Runtime
+from utils.experiment.task_data import TaskData, auxiliary_rows, split_rows
 
 PROOF = ["max_logit_difference", "base_logit_difference", "logit_limit"]
 LEAST_CHANGE = 1e-3  # of log-odds; less, and stage 1 has learnt nothing

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.core.recipe import Recipe
+from utils.core.recipe import ADDED, Recipe
 from utils.core.schema import AUXILIARY, TASKS
 from utils.models import shapes, weights
 from utils.models.zoo import ZOO
@@ -163,7 +163,7 @@ class Planner:
 
     def _training_load(self, recipe: Recipe, task: str, rows: int, cost: Cost, pack: int) -> Load:
         """What a fold's training computes; stage 1, where there is one, has as many epochs."""
-        rows = round(rows * (1 + recipe.expansion + recipe.typos))
+        rows = round(rows * (1 + sum(getattr(recipe, share) for share in ADDED)))
         stages, auxiliary = [(rows, self.layout(recipe, task).train)], AUXILIARY[task]
         if recipe.auxiliary_rows and auxiliary in self.texts:
             first = min(recipe.auxiliary_rows, len(self.texts[auxiliary].train))

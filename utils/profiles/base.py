@@ -60,9 +60,13 @@ class Profile:
         "wordpairs",
         "zeroshot",
     )  # baselines that go into the ensemble beside the networks
-    ablation_rows: int = 400  # training rows of each arm of notebook 08
+    ablation_rows: int = 300  # training rows of each arm of notebook 08
+    ablation_validation_rows: int = 800  # validation rows of each
     ablation_seeds: int = 3  # so many times is each arm trained
     second_stage: bool = True  # over the rows of a query, in the ensemble; adopted where its gain is sure
+    consistency: bool = (
+        False  # of a query's paths, in the ensemble: none more relevant than the one above; adopted likewise
+    )
     held_out: int = 2  # training languages that are held out in turn, to learn what unseen languages need
     held_out_rows: int = 0  # training rows of a network without such a language
     held_out_validation_rows: int = 0  # rows of such a language that it answers
@@ -178,8 +182,9 @@ class Profile:
 
 def by_task(recipe: Recipe, task: str) -> dict[str, Any]:
     """Fields that hang on the task: the length where the recipe leaves it open, the order of a decoder's fields."""
+    length = max(MAX_LENGTH.values()) if recipe.joint else MAX_LENGTH[task]
     return {
-        "max_length": recipe.max_length or MAX_LENGTH[task],
+        "max_length": recipe.max_length or length,
         "query_first": QUERY_FIRST[task] if recipe.pooling == "last" else recipe.query_first,
     }
 

@@ -24,5 +24,6 @@ SMOKE = replace(
     held_out_validation_rows=80,
     related_rows=60,
     ablation_rows=48,
+    ablation_validation_rows=48,
     ablation_seeds=1,
 )

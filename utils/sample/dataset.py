@@ -11,7 +11,7 @@ from utils.core.paths import RAW, SAMPLE, SOURCES, raw_file, solution_file
 from utils.core.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
 from utils.core.settings import absolute
 from utils.sample import lexicon, synthesis
-from utils.sample.synthesis import Maker
+from utils.sample.synthesis import Maker, Row
 
 LAYOUT = {  # languages of each file and their relative row counts, as in the competition
     ("QC", "train"): dict.fromkeys(("en", "es", "fr", "pt", "ja", "ko"), 1.0),
@@ -37,18 +37,35 @@ def _line(content: dict[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-def _write_split(maker: Maker, folder: Path, task: str, split: str, rows: int) -> None:
-    """Write one split, sorted by language, query and target; the labels of dev and test go to `solution/`."""
-    shares = LAYOUT[task, "train" if split == "train" else "held out"]
-    pairs = [
-        (code, *row) for code, n in _counts(shares, rows).items() for row in maker.rows(task, code, n, marked=False)
-    ]
-    pairs.sort(key=lambda row: (row[0], row[1], row[2] or ""))
+def _make_rows(
+    words: lexicon.Lexicon, task: str, split: str, rows: int, seed: int
+) -> tuple[Maker, list[tuple[str, Row]]]:
+    """A split's rows with their languages, sorted by language, query and target, and their maker."""
+    maker = Maker(words, random.Random(f"{seed} {task} {split}"))
+    counts = _counts(LAYOUT[task, "train" if split == "train" else "held out"], _size(split, rows))
+    pairs = [(code, row) for code, count in counts.items() for row in maker.rows(task, code, count)]
+    return maker, sorted(pairs, key=lambda pair: (pair[0], pair[1].query, pair[1].target or ""))
+
+
+def _size(split: str, rows: int) -> int:
+    """Rows of a split where training has so many."""
+    return rows if split == "train" else max(rows // 4, 100)
+
+
+def _write_split(words: lexicon.Lexicon, folder: Path, task: str, split: str, rows: int, seed: int) -> None:
+    """Write one split; the labels of dev and test go to `solution/`."""
+    maker, pairs = _make_rows(words, task, split, rows, seed)
     lines, answers = [], []
-    for number, (language, query, target, label) in enumerate(pairs, start=1):
-        row = {"id": number, "task": task, "language": language, "origin_query": query, TARGET_KEY[task]: target}
-        answers.append(_line({**row, "label": label}))
-        raw_label: int | str = str(label) if maker.chance(0.005) else label
+    for number, (language, own) in enumerate(pairs, start=1):
+        row = {
+            "id": number,
+            "task": task,
+            "language": language,
+            "origin_query": own.query,
+            TARGET_KEY[task]: own.target,
+        }
+        answers.append(_line({**row, "label": own.label}))
+        raw_label: int | str = str(own.label) if maker.chance(0.005) else own.label
         lines.append(_line({**row, "label": raw_label} if split == "train" else row))
     write_text(raw_file(folder, split, task), "\n".join(lines) + "\n")
     if split != "train":
@@ -65,8 +82,16 @@ def make_sample(folder: Path, rows: int = ROWS, seed: int = 2025, sources: Path 
     words = lexicon.load(sources)
     for task in TASKS:
         for split in SPLITS:
-            maker = Maker(words, random.Random(f"{seed} {task} {split}"))
-            _write_split(maker, folder, task, split, rows if split == "train" else max(rows // 4, 100))
+            _write_split(words, folder, task, split, rows, seed)
+
+
+def find_planted(folder: Path, task: str, seed: int = 2025, sources: Path = SOURCES) -> set[int] | None:
+    """The ids of the training rows whose label was turned over on purpose; None where the folder holds no embedded data."""
+    if not is_made(folder):
+        return None
+    rows = json.loads((folder / MADE).read_text("utf-8"))["rows"]
+    pairs = _make_rows(lexicon.load(sources), task, "train", rows, seed)[1]
+    return {number for number, (_, row) in enumerate(pairs, start=1) if row.is_wrong}
 
 
 def has_raw() -> bool:

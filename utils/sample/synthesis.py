@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from utils.core.schema import LANGUAGES, UNSPACED
 from utils.data.text import strip_accents
@@ -35,6 +36,15 @@ class Need:
     wanted: dict[str, Attribute]  # by kind
     brand: str
     model: str
+
+
+class Row(NamedTuple):
+    """A query with a target: its label, and whether that was turned over on purpose."""
+
+    query: str
+    target: str | None
+    label: int
+    is_wrong: bool
 
 
 @dataclass(frozen=True)
@@ -218,11 +228,8 @@ class Maker:
         language = "en" if self.chance(0.94) else self.rng.choice(list(LANGUAGES))
         names = list(product.terms[language])
         self.rng.shuffle(names)
-        extra_kinds = [
-            k
-            for k in ("colour", "material", "use", "audience")
-            if k in product.attributes and k not in attributes and self.chance(0.3)
-        ]
+        kinds = [kind for kind in ("colour", "material", "use", "audience") if kind in product.attributes]
+        extra_kinds = [kind for kind in kinds if kind not in attributes and self.chance(0.3)]
         values = [value for value in attributes.values() if self.chance(0.8)]
         values += [self.rng.choice(self.lexicon.attributes[kind]) for kind in extra_kinds]
         traits = [value.terms[language][0] for value in values]
@@ -230,12 +237,8 @@ class Maker:
         if not brand and self.chance(0.4):
             sellers = self.lexicon.brands.get(product.paths[0][0], ())
             brand = self.rng.choice(sellers).name if sellers else ""
-        start = [
-            brand,
-            model,
-            "2024 New" if self.chance(0.15) else "",
-            f"{self.rng.randint(2, 100)}PCS" if self.chance(0.12) else "",
-        ]
+        year = "2024 New" if self.chance(0.15) else ""
+        start = [brand, model, year, f"{self.rng.randint(2, 100)}PCS" if self.chance(0.12) else ""]
         middle = [*traits[:2], *features[:2], names[0], compatibility, *features[2:], *names[1:2], *traits[2:]]
         if self.chance(0.25):
             self.rng.shuffle(middle)
@@ -251,12 +254,12 @@ class Maker:
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
-    def rows(self, task: str, language: str, count: int, marked: bool) -> list[tuple[str, str | None, int]]:
-        """`count` rows (query, target, label) of one language, whole queries, pairs distinct; nulls are added unless `marked`."""
+    def rows(self, task: str, language: str, count: int) -> list[Row]:
+        """`count` rows of one language, whole queries, pairs distinct but for the nulls that are added."""
         sizes, weights = ROWS_A_QUERY[task]
         rates = POSITIVE[task]
         true_rate = (rates.get(language, rates[""]) - WRONG_LABELS) / (1 - 2 * WRONG_LABELS)
-        pairs: list[tuple[str, str | None, int]] = []
+        pairs: list[Row] = []
         queries: set[str] = set()
         debt = 0.0  # relevant targets that earlier queries lack
         while len(pairs) < count:
@@ -268,7 +271,7 @@ class Maker:
             if text in queries:
                 continue
             queries.add(text)
-            targets: dict[str | None, int] = {}
+            targets: dict[str | None, tuple[int, bool]] = {}
             for _ in range(min(self.rng.choices(sizes, weights)[0], count - len(pairs))):
                 relevant = self.chance(true_rate)
                 if not relevant and debt >= 1:
@@ -276,20 +279,21 @@ class Maker:
                 for _ in range(4):
                     target = (self.category if task == "QC" else self.title)(need, relevant)
                     if target not in targets:
-                        targets[target] = int(relevant != self.chance(WRONG_LABELS))
+                        wrong = self.chance(WRONG_LABELS)
+                        targets[target] = int(relevant != wrong), wrong
                         break
                 else:  # a query has few relevant categories: if none is left, a later query gets one more
                     debt += (1 - true_rate) * relevant
-            pairs += [(text, target, label) for target, label in targets.items()]
-        return pairs if marked else self._add_nulls(pairs, task)
+            pairs += [Row(text, target, *judged) for target, judged in targets.items()]
+        return self._add_nulls(pairs, task)
 
-    def _add_nulls(self, pairs: list[tuple[str, str | None, int]], task: str) -> list[tuple[str, str | None, int]]:
+    def _add_nulls(self, pairs: list[Row], task: str) -> list[Row]:
         """Null titles and empty queries, as rare as in the real files."""
         rows = []
-        for query, target, label in pairs:
+        for query, target, label, wrong in pairs:
             if task == "QI" and self.chance(0.0015):
                 target = None
             elif self.chance(0.0008):
                 query = self.rng.choice(("", " ", "\u200b"))
-            rows.append((query, target, label))
+            rows.append(Row(query, target, label, wrong))
         return rows

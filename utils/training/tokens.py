@@ -264,3 +264,20 @@ def encode(
     lost_query, lost_english, lost_target = counts.tolist()
     packed = not encoder and recipe.packing == "tries"
     return Encoded(rows, group, packed, lost_target, recipe.sequence_tokens, lost_query, lost_english)
+
+
+def interleave(parts: Sequence[Encoded], places: Sequence[NDArray[np.int64]]) -> Encoded:
+    """Parts of a table that were encoded apart as one: `places` holds each part's places in the table, all together each once."""
+    count = sum(map(len, places))
+    rows: list[tuple[Ids, ...]] = [()] * count
+    group = np.zeros(count, dtype=np.int64)
+    start = 0
+    for part, own in zip(parts, places, strict=True):
+        for place, row in zip(own.tolist(), part.rows, strict=True):
+            rows[place] = row
+        group[own] = part.group + start
+        start += int(part.group.max(initial=-1)) + 1
+    lost = [
+        sum(getattr(part, name) for part in parts) for name in ("truncated", "queries_truncated", "english_truncated")
+    ]
+    return Encoded(rows, group, parts[0].packed, lost[0], parts[0].sequence_tokens, *lost[1:])

@@ -1,0 +1,90 @@
+"""Noisy labels are found in training rows by training rows, and no validation row has a say."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from utils.core.recipe import Recipe
+from utils.data import folds
+from utils.experiment import baselines, task_data
+from utils.experiment.task_data import TaskData, find_noise, make_rows
+
+RECIPE = Recipe("a", "xlm-r", "multilingual-e5-small", seed=3)
+WORDS = [f"word{number}" for number in range(30)]
+
+
+def make_table(count: int = 360, wrong: float = 0.08) -> tuple[pd.DataFrame, set[int]]:
+    """Rows whose label is whether the target holds the query's word, some turned over; and the ids of these."""
+    rng = np.random.default_rng(0)
+    place = rng.integers(0, len(WORDS), count)
+    relevant = rng.random(count) < 0.5
+    target = np.where(relevant, place, (place + rng.integers(1, len(WORDS), count)) % len(WORDS))
+    turned = rng.random(count) < wrong
+    query = [f"{WORDS[number]} no{row // 2}" for row, number in enumerate(place)]
+    table = pd.DataFrame(
+        {
+            "id": np.arange(count) * 3, "language": np.array(["en", "es"])[np.arange(count) % 2], "query": query, "query_en": query,
+            "target": [f"fine {WORDS[number]}" for number in target], "label": (relevant != turned).astype(int), "query_group": query,
+            "fold": np.arange(count) // 2 % 4, "category_group": "",
+        }
+    )  # fmt: skip
+    return table, set(table["id"][turned])
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(find_noise, "__defaults__", (tmp_path,))
+    return tmp_path
+
+
+def test_labels_that_were_turned_over_are_found_and_remedied(cache: Path) -> None:
+    table, wrong = make_table()
+    data = TaskData("QI", table)
+    keep, drop, turn = (make_rows(RECIPE.with_(noisy_labels=how), data, 0).train for how in ("keep", "drop", "relabel"))
+    dropped = set(keep["id"]) - set(drop["id"])
+    hits = len(dropped & wrong)
+    assert hits / len(dropped) > 0.6 and hits / len(wrong & set(keep["id"])) > 0.6
+    changed = keep["id"][keep["label"].to_numpy() != turn["label"].to_numpy()]
+    assert set(changed) == dropped and turn["id"].tolist() == keep["id"].tolist()
+    assert len(list(cache.glob("*.parquet"))) == 1
+
+
+def test_no_validation_row_has_a_say(cache: Path) -> None:
+    """Validation labels turned over change neither what is dropped nor the training rows."""
+    table, _ = make_table()
+    turned = table.assign(label=np.where(table["fold"] == 0, 1 - table["label"], table["label"]))
+    recipe = RECIPE.with_(noisy_labels="relabel")
+    before, after = (make_rows(recipe, TaskData("QI", own), 0) for own in (table, turned))
+    assert before.train.equals(after.train) and not before.validation.equals(after.validation)
+    assert before.validation["label"].tolist() == table["label"][table["fold"] == 0].tolist()
+
+
+def test_a_cap_asks_all_training_rows_of_the_fold(cache: Path) -> None:
+    table, _ = make_table()
+    few = make_rows(RECIPE.with_(noisy_labels="drop", rows=60), TaskData("QI", table), 0).train
+    suspects = find_noise(folds.split(table, "query", 0)[0])
+    capped = make_rows(RECIPE.with_(rows=60), TaskData("QI", table), 0).train
+    assert few["id"].tolist() == [number for number in capped["id"] if number not in suspects]
+    known = make_rows(
+        RECIPE.with_(noisy_labels="drop", rows=60), TaskData("QI", table, suspects=frozenset(capped["id"][:5])), 0
+    )
+    assert known.train["id"].tolist() == capped["id"].tolist()[5:]
+
+
+def test_suspects_are_read_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, _ = make_table()
+    first = find_noise(table)
+    monkeypatch.setattr(baselines, "cross_fit", None)
+    assert task_data.find_noise(table) == first
+
+
+def test_no_row_is_answered_by_what_was_fitted_on_it() -> None:
+    """The label of a query turned over changes no probability of its own rows, but for the weights of the baselines."""
+    table, _ = make_table(120)
+    before = baselines.cross_fit(table, 0)
+    own = table["query_group"] == table["query_group"].iloc[0]
+    after = baselines.cross_fit(table.assign(label=np.where(own, 1 - table["label"], table["label"])), 0)
+    moved = np.abs(before - after)
+    assert moved[own.to_numpy()].max() < 0.02 < moved[~own.to_numpy()].max()
