@@ -73,7 +73,9 @@ def test_direct_longer_and_tapt_train_on_equally_many_rows(
 
 
 def test_without_an_auxiliary_task_there_are_no_arms() -> None:
-    with pytest.raises(ValueError, match="the auxiliary task of QC is not in the data; set auxiliary_rows to 0"):
+    with pytest.raises(
+        ValueError, match="the auxiliary task of QC is not in the data; set auxiliary_rows and joint to 0"
+    ):
         tapt.make_arms(DIRECT, 0, TaskData("QC", TRAIN))
 
 
@@ -98,6 +100,16 @@ def test_a_translation_of_a_validation_query_is_left_out_too() -> None:
     auxiliary = AUXILIARY.assign(query=AUXILIARY["query"] + " (es)")  # the English tells that it is the same query
     counts = tapt.leak_counts(TaskData("QC", TRAIN, auxiliary=auxiliary), DIRECT, 0)
     assert counts["left out"] == 3
+
+
+def test_stage_one_never_sees_a_language_that_is_held_out() -> None:
+    names, languages = [[f"{side}{n}" for n in range(8)] for side in "ab"], ["en", "en", "es", "es"] * 2
+    target = rows(names[0], 0).assign(language=languages, id=range(8))
+    auxiliary = rows(names[1]).assign(language=languages, id=range(8))
+    data = TaskData("QC", target, auxiliary=auxiliary)
+    recipe = DIRECT.with_(auxiliary_rows=8, scheme="leave-language", folds=(1,))
+    job = make_job(recipe, data, 1, Path("x"))
+    assert set(job.tables["oof"]["language"]) == {"es"} and set(job.auxiliary["language"]) == {"en"}
 
 
 def test_stage_one_trains_on_no_validation_query() -> None:

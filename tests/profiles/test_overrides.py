@@ -94,6 +94,18 @@ def test_the_finals_are_the_finalists_and_the_baselines_of_the_ensemble() -> Non
     assert all(final.folds == (1, 2) and final.answer_rows == 0 for final in (finals[0], *finals[2:]))
 
 
+def test_a_final_with_more_seeds_is_several_members_on_the_same_rows() -> None:
+    profile = profiles.load("laptop", "final.e5-small.seeds=3")
+    finals = profile.final_recipes(pick(profile.recipes("QC"), ["e5-small", "gemma-3-270m"]), "QC", tapt=False)
+    assert [final.name for final in finals[:4]] == ["e5-small", "gemma-3-270m", "e5-small-seed-1", "e5-small-seed-2"]
+    first = finals[0]
+    for number, other in ((1, finals[2]), (2, finals[3])):
+        assert other == first.with_(name=f"e5-small-seed-{number}", seed=first.seed + number)
+    assert list(profile.held_out_recipes(finals, (1,))) == ["e5-small", *profile.members]
+    with pytest.raises(ProfileError, match="must be at least 1"):
+        profiles.load("laptop", "final.e5-small.seeds=0")
+
+
 def test_a_held_out_recipe_is_its_final_without_a_language() -> None:
     finals = LAPTOP.final_recipes(pick(LAPTOP.recipes("QC"), ["gemma-3-270m", "e5-small"]), "QC", tapt=True)
     held_out = LAPTOP.held_out_recipes(finals, (1, 4))

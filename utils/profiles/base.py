@@ -24,13 +24,16 @@ BASELINES = (
 
 @dataclass(frozen=True)
 class Final:
-    """A candidate that may be trained to the end, and on what: training rows (0 = all), folds, epochs; for which tasks."""
+    """A candidate that may be trained to the end, and on what: training rows (0 = all), folds, epochs; for which tasks; how often,
+    each time with another seed, where several networks on the same rows are to be members.
+    """
 
     candidate: str
     rows: int
     folds: tuple[int, ...]
     epochs: float = 0.0  # 0 = as in the bake-off
     tasks: tuple[str, ...] = TASKS
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -143,11 +146,17 @@ class Profile:
         return champion.with_(rows=self.tapt_rows, auxiliary_rows=0)
 
     def final_recipes(self, finalists: list[Recipe], task: str, tapt: bool) -> list[Recipe]:
-        """The ensemble's recipes: each finalist's final, the champion first, then the baselines on all rows of the same folds.
+        """The ensemble's recipes: each finalist's final, the champion first, then the same with other seeds, then the baselines on all
+        rows of the same folds.
 
         The champion alone starts on the auxiliary task, where TAPT is adopted.
         """
-        networks = [self.final(finalist, task, tapt and finalist == finalists[0]) for finalist in finalists]
+        firsts = [self.final(finalist, task, tapt and finalist == finalists[0]) for finalist in finalists]
+        others = [
+            recipe.with_(name=f"{recipe.name}-seed-{number}", seed=recipe.seed + number)
+            for recipe in firsts for number in range(1, self._final_of(recipe.name, task).seeds)
+        ]  # fmt: skip
+        networks = firsts + others
         baselines = [recipe for recipe in self.recipes(task) if recipe.name in self.members]
         return networks + [recipe.with_(folds=networks[0].folds, answer_rows=0) for recipe in baselines]
 
@@ -170,9 +179,12 @@ class Profile:
                 recipes[recipe.name] = recipe.with_(**changes, auxiliary_rows=0)
         return recipes
 
+    def _final_of(self, candidate: str, task: str) -> Final:
+        return next(final for final in self.finals if final.candidate == candidate and task in final.tasks)
+
     def final(self, finalist: Recipe, task: str, tapt: bool) -> Recipe:
         """The final recipe: a finalist on all rows that the profile allows, after stage 1 where TAPT is adopted."""
-        final = next(final for final in self.finals if final.candidate == finalist.name and task in final.tasks)
+        final = self._final_of(finalist.name, task)
         auxiliary = self.auxiliary_rows if tapt else 0
         epochs = final.epochs or finalist.epochs
         return finalist.with_(

@@ -23,9 +23,10 @@ PROFILE, FINAL = (
 FIXED = ("name", "family", "kind", "variant_of", "candidate", "tasks", "auxiliary_rows")
 BASELINE_FIELDS = ("rows", "answer_rows", "folds", "translation", "max_length", "seed")  # all that a baseline reads
 AT_LEAST_ONE = (
-    "batch_rows", "share_rows", "pack_tokens", "score_tokens", "lora_rank", "lora_alpha", "finalists", "group_depth",
+    "batch_rows", "share_rows", "pack_tokens", "score_tokens", "lora_rank", "lora_alpha", "finalists", "group_depth", "seeds",
+    "ablation_seeds",
 )  # fmt: skip
-SHARES = ("warmup", "dropout", "lora_dropout")  # numbers below 1
+SHARES = ("warmup", "dropout", "lora_dropout", "level_dropout")  # numbers below 1
 SELECTION = "candidates"  # of the profile: which networks take part
 
 
