@@ -69,7 +69,7 @@ def edit(path: Path, change: dict[str, object], line: int = 1) -> None:
         ({"prediction": True}, "submit_QI.txt:2: prediction is true"),
         ({"prediction": "1"}, 'submit_QI.txt:2: prediction is "1"'),
         ({"prediction": 0.5}, "submit_QI.txt:2: prediction is 0.5"),
-        ({"id": 1}, "submit_QI.txt:2: id is 1, the test file has 899"),
+        ({"id": 1}, "submit_QI.txt:2: id 1 is not in test_QI.txt; remove the line"),
         ({"origin_query": ""}, "submit_QI.txt:2: origin_query differs"),
         ({"item_title": None}, "submit_QI.txt:2: item_title differs"),
         ({"language": "en"}, "submit_QI.txt:2: language differs"),
@@ -94,14 +94,15 @@ def test_the_check_reports_a_wrong_archive(folder: Path) -> None:
     archive = folder / "out" / "submit.zip"
     good = archive.read_bytes()
     archive.write_bytes(b"no zip")
-    assert submit.check_submission(folder / "out", folder) == ["submit.zip: is no zip archive"]
+    (problem,) = submit.check_submission(folder / "out", folder)
+    assert problem.startswith("submit.zip:1: is no zip archive that can be read (")
     with zipfile.ZipFile(archive, "w") as writer:
         writer.writestr("folder/submit_QI.txt", "")
-    assert "must hold ['submit_QI.txt'] at its root" in submit.check_submission(folder / "out", folder)[0]
+    assert 'must hold ["submit_QI.txt"] at its root' in submit.check_submission(folder / "out", folder)[0]
     archive.write_bytes(good)
     edit(folder / "out" / "submit_QI.txt", {"prediction": 1})
     assert submit.check_submission(folder / "out", folder) == [
-        "submit.zip: its submit_QI.txt differs from the file beside it"
+        "submit.zip:1: its submit_QI.txt differs from the file beside it; run notebook 07 again"
     ]
 
 
@@ -143,7 +144,7 @@ def test_windows_line_ends_and_doubled_keys_are_reported(folder: Path) -> None:
     path = folder / "out" / "submit_QI.txt"
     good = path.read_bytes()
     path.write_bytes(good.replace(b"\n", b"\r\n", 1))
-    assert "submit_QI.txt:1: ends with a Windows line end" in submit.check_submission(folder / "out", folder)
+    assert "carriage return" in submit.check_submission(folder / "out", folder)[0]
     path.write_bytes(good.replace(b'"prediction": 1', b'"prediction": 0, "prediction": 1', 1))
     assert any("key prediction twice" in problem for problem in submit.check_submission(folder / "out", folder))
 

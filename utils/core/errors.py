@@ -40,9 +40,13 @@ class PartDone(Exception):
         )
 
 
+def cap_problems(problems: list[str]) -> list[str]:
+    """The first problems of a file in words, and a line with the number of the rest, if there are any."""
+    rest = len(problems) - MAX_PROBLEMS
+    return problems[:MAX_PROBLEMS] + ([f"... and {rest} more of this file"] if rest > 0 else [])
+
+
 def raise_problems(problems: list[str]) -> None:
-    """Raises DataError with the first problems in words and the number of the rest, if there are any."""
+    """Raises DataError with the problems of a file, as `cap_problems` lists them, if there are any."""
     if problems:
-        rest = len(problems) - MAX_PROBLEMS
-        more = [f"... and {rest} more of this file"] if rest > 0 else []
-        raise DataError("\n".join(problems[:MAX_PROBLEMS] + more))
+        raise DataError("\n".join(cap_problems(problems)))
