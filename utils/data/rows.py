@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 from collections import Counter
 from typing import Any
 
 from utils.core.schema import LANGUAGES, TARGET_KEY
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 LABELS = {0: 0, 1: 1, "0": 0, "1": 1}
 
 
@@ -103,7 +105,7 @@ def _text_problem(key: str, value: Any) -> str:
     """What is wrong with a text or null value and what to do, or the empty text."""
     if value is not None and not isinstance(value, str):
         return f"{key} is {show(value)}, not text; put it in quotes"
-    if value and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+    if value and _SURROGATE.search(value):
         return f"{key} holds half of a surrogate pair, which no file can store; fix or remove the \\ud... escape"
     return ""
 
