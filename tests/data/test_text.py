@@ -1,10 +1,11 @@
 """Cleaning and the fields of a pair, over any text."""
 
 import sys
+import time
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from utils.data.text import (
@@ -34,6 +35,9 @@ DIRTY = (
 
 
 @given(DIRTY)
+@example("a" + "\u0344" * 31)  # NFC makes two marks of it
+@example("İ" + "\u0301" * 30)  # lower case makes a mark more
+@example("a" + "\ufc5e" * 40)  # an accent without a letter becomes a mark
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise_query(text)
     assert normalise_query(once) == once == once.lower()
@@ -192,3 +196,32 @@ def test_every_accent_of_a_letter_is_stripped() -> None:
     assert strip_accents("ǿ ǻ ḯ ớ zapatería") == "ø a i o zapateria"
     assert strip_accents("й ά が กำ نً") == "й ά が กำ نً"  # other scripts
     assert strip_accents("\u0301a") == "\u0301a"  # no letter before it
+
+
+LONG = {
+    "backslashes": ("\\" * 300_000 + '"', '"'),
+    "marks": ("a" + "\u0316\u0301" * 150_000, "á" + "\u0316" * 15 + "\u0301" * 14),
+    "marks between hidden characters": ("a" + "\u0301\u200d" * 100_000, "á" + "\u0301" * 30),
+    "marks out of other characters": ("a" + "\ufc5e\u0316" * 100_000, None),
+    "fractions": ("½" * 100_000, None),
+    "signs": ("a®" * 100_000, None),
+    "voice marks": ("か\u309b" * 100_000, "が" * 100_000),
+    "dots": ("İ" * 100_000, None),
+    "commas": (",\u200b" * 100_000, None),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_texts_take_time_in_proportion(name: str) -> None:
+    """Some took their length squared: minutes, for a line of a few hundred kilobytes."""
+    text, expected = LONG[name]
+    start = time.process_time()
+    query, levels = normalise_query(text), split_path(text)
+    assert time.process_time() - start < 5
+    assert expected in (None, query) and levels and strip_accents(query)
+
+
+def test_thirty_combining_marks_stay() -> None:
+    for count in (1, 29, 30):
+        assert tidy("x" + "\u0323" * count + "y") == unicodedata.normalize("NFC", "x" + "\u0323" * count + "y")
+    assert tidy("x" + "\u0316" * 31 + "y" + "\u0316" * 99) == "x" + "\u0316" * 30 + "y" + "\u0316" * 30

@@ -7,13 +7,15 @@ from typing import Any
 
 from utils.core.schema import TARGET_MARKER
 
-TEXT_VERSION = 2  # of cleaning and formatting; raise it whenever the same raw text gives another query, target or field
+TEXT_VERSION = 3  # of cleaning and formatting; raise it whenever the same raw text gives another query, target or field
 
 # Zero-width, direction and byte-order characters are removed; other control characters separate words like a space.
 _HIDDEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 _INVISIBLE = re.compile(f"[{_HIDDEN}]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_ESCAPED_QUOTE = re.compile(r"\\+([\"'])")
+_ESCAPED_QUOTE = re.compile(
+    r"(?<!\\)\\+([\"'])"
+)  # from a run's first backslash on, else a long run takes its length squared
 _WORD = re.compile(r"\w+")
 # A comma separates two levels of a path unless white space follows; names such as `kitchen,dining & bar` hold bare commas too.
 _SEPARATOR = re.compile(rf",(?![{_HIDDEN}]*[\s\x00-\x1f\x7f-\x9f])")
@@ -73,6 +75,9 @@ def _class(characters: Iterable[str]) -> str:
 
 
 _FORMS, _SAME, _APART = _read_forms()
+# Of a longer run of combining marks the rest is left out (UAX 15, stream-safe text): sorting it takes its length squared.
+_MARKS = _class(filter(unicodedata.combining, map(chr, range(0x300, 0x20000))))
+_STORM = re.compile(f"([{_MARKS}]{{30}})[{_MARKS}]+")
 _RUN = re.compile(f"[{_class(_SAME)}]+|[⁺⁻]?[{_POWERS}]+|[₊₋]?[₀-₉]+|[Ⅰ-ⅿ]+|[{_class(_FORMS)}]")
 # Most texts have nothing to replace: one search tells.
 _ODD = re.compile(f"[{_HIDDEN}®©℗🅪-🅬🄫🄬\u0e4d\u0ecd\u309b\u309c{_class(_FORMS)}]")
@@ -85,7 +90,8 @@ def _is_word(character: str) -> bool:
 
 def _neighbours(match: re.Match[str]) -> tuple[str, str]:
     """The plain characters before and after a match; empty at the text's ends."""
-    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    start, end = match.span()
+    before, after = match.string[max(0, start - 1) : start], match.string[end : end + 1]
     return _FORMS.get(before, before)[-1:], _FORMS.get(after, after)[:1]
 
 
@@ -109,16 +115,21 @@ def _plain(match: re.Match[str]) -> str:
     return " " * left + text + " " * right
 
 
+def _compose(text: str) -> str:
+    """NFC of a text whose runs of combining marks are cut, before and after: NFC makes two of some."""
+    return _STORM.sub(r"\1", unicodedata.normalize("NFC", _STORM.sub(r"\1", text)))
+
+
 def _plain_characters(text: str) -> str:
     """A text in ordinary characters: NFC, and of NFKC what changes no meaning; no invisible characters or rights signs."""
-    text = unicodedata.normalize("NFC", text)
+    text = _compose(text)
     if _ODD.search(text) is None:
         return text
-    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
-    text = unicodedata.normalize("NFC", _RUN.sub(_plain, _RIGHTS.sub(_space_out, text)))
+    text = _compose(_INVISIBLE.sub("", text))
+    text = _compose(_RUN.sub(_plain, _RIGHTS.sub(_space_out, text)))
     for parts, letter in _PARTS:
         text = parts.sub(letter, text)
-    return unicodedata.normalize("NFC", text)
+    return _compose(text)
 
 
 def tidy(text: str | None) -> str:
@@ -145,7 +156,8 @@ def normalise_query(text: str | None) -> str:
     """
     query = tidy(text).lower()
     # Lower case may take a letter apart (`İ`), and its dot sorts among other marks.
-    return query if query.isascii() or unicodedata.is_normalized("NFC", query) else normalise_query(query)
+    is_plain = query.isascii() or (unicodedata.is_normalized("NFC", query) and _STORM.search(query) is None)
+    return query if is_plain else normalise_query(query)
 
 
 def map_distinct(function: Callable[[Any], str], texts: Iterable[Any]) -> list[str]:
