@@ -65,10 +65,10 @@ def test_groups_are_those_of_union_find_over_all_pairs(rows: list[Row]) -> None:
 
 
 @settings(max_examples=100)
-@given(LISTS, st.integers(1, 3))
-def test_lists_compared_block_by_block_are_the_same(lists: list[list[str]], block: int) -> None:
+@given(LISTS, st.integers(1, 3), st.integers(2, 8))
+def test_lists_compared_block_by_block_are_the_same(lists: list[list[str]], block: int, long: int) -> None:
     rows = [(f"q{number}", "", target) for number, targets in enumerate(lists) for target in targets]
-    with patch.object(groups, "BLOCK", block):
+    with patch.multiple(groups, BLOCK=block, LONG=long, COMPARED=10):
         assert query_groups(table_of(rows)).tolist() == slow_groups(rows)
 
 
@@ -122,3 +122,11 @@ def test_tables_without_targets_or_rows_have_groups() -> None:
     table = table_of([("a", "x", None), ("b", "x", None), ("c", "", None)]).assign(target=None)
     assert query_groups(table).tolist() == ["a", "a", "c"]
     assert query_groups(table.iloc[:0]).tolist() == []
+
+
+def test_a_query_of_a_hundred_thousand_targets_is_grouped_in_seconds() -> None:
+    """Pairs of its targets would be billions; the second shares two thirds of its targets, the third a few."""
+    spans = {"a": range(100_000), "b": range(20_000, 110_000), "c": range(99_990, 130_000)}
+    rows = [(query, "", f"t{number}") for query, numbers in spans.items() for number in numbers]
+    found = query_groups(table_of(rows))
+    assert found.to_numpy()[[0, 100_000, 190_000]].tolist() == ["a", "a", "c"]

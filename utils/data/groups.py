@@ -9,7 +9,8 @@ from scipy.sparse.csgraph import connected_components
 LEAST_TARGETS = 3  # distinct targets that a query needs before its list says anything
 LEAST_JACCARD = 0.5  # from which on two lists of targets are nearly the same
 BLOCK = 2000  # queries whose candidates are found at once, which bounds memory
-COMPARED = 500_000  # pairs of queries compared at once
+COMPARED = 10_000_000  # targets of pairs of queries compared at once
+LONG = 100  # targets; a longer list is found by single targets, as pairs of them would be its length squared
 
 Pairs = NDArray[np.int64]  # [pairs, 2]
 
@@ -55,7 +56,8 @@ def similar_lists(query: NDArray[np.int64], target: NDArray[np.int64]) -> Pairs:
     found = []
     for start in range(0, len(numbers), BLOCK):
         candidates = triu(shared[start : start + BLOCK] @ shared.T, k=start + 1).tocoo()
-        for part in np.array_split(np.arange(candidates.nnz), candidates.nnz // COMPARED + 1):
+        targets = int(lengths[candidates.row + start].sum() + lengths[candidates.col].sum())
+        for part in np.array_split(np.arange(candidates.nnz), targets // COMPARED + 1):
             left, right = candidates.row[part] + start, candidates.col[part]
             common = np.asarray(everything[left].multiply(everything[right]).sum(axis=1)).ravel()
             similar = common >= LEAST_JACCARD * (lengths[left] + lengths[right] - common)
@@ -64,19 +66,24 @@ def similar_lists(query: NDArray[np.int64], target: NDArray[np.int64]) -> Pairs:
 
 
 def _rare_pairs(lists: pd.DataFrame, queries: int) -> csr_matrix:
-    """Which query has which pair of its rarest targets, `[queries, pairs]`, without pairs of one query alone.
+    """Which query has which pair of its rarest targets, or which of them where its list is long, `[queries, pairs and targets]`.
 
     A list of n targets is similar only to lists that share at least a = (n + m) / 3 targets with it, where m, the
-    other's length, is at least `LEAST_TARGETS` and n / 2. The two rarest of these are among its n - a + 2 rarest.
+    other's length, is at least `LEAST_TARGETS` and n / 2. The two rarest of these are among its n - a + 2 rarest. Lists of more than
+    half of `LONG` have single targets, too, for the long ones that they may be similar to. What one query alone has is left out.
     """
     frequency = lists.groupby("target")["query"].transform("size")
     lists = lists.assign(frequency=frequency).sort_values(["query", "frequency", "target"])
     least = np.ceil((lists["size"] + np.maximum(LEAST_TARGETS, np.ceil(lists["size"] / 2))) / 3)
-    rare = lists[lists.groupby("query").cumcount() < lists["size"] - least + 2]
-    both = rare.merge(rare, on="query", suffixes=("", "_other"))
+    rare = lists[(lists.groupby("query").cumcount() < lists["size"] - least + 2) & (lists["frequency"] > 1)]
+    short, single = rare[rare["size"] <= LONG], rare[rare["size"] > LONG // 2]
+    both = short.merge(short, on="query", suffixes=("", "_other"))
     both = both[both["target"] < both["target_other"]]
     pair = both["target"].to_numpy() * (int(lists["target"].max()) + 1) + both["target_other"].to_numpy()
-    _, pair, counts = np.unique(pair, return_inverse=True, return_counts=True)
-    keep = counts[pair] > 1
-    where = (both["query"].to_numpy()[keep], pair[keep])
+    query = np.concatenate([both["query"].to_numpy(), single["query"].to_numpy()])
+    _, column, counts = np.unique(
+        np.concatenate([pair, -1 - single["target"].to_numpy()]), return_inverse=True, return_counts=True
+    )
+    keep = counts[column] > 1
+    where = (query[keep], column[keep])
     return coo_matrix((np.ones(int(keep.sum()), dtype=np.int32), where), shape=(queries, len(counts))).tocsr()
