@@ -1,5 +1,6 @@
 """Paths whose names hold the separator, parsed back into levels."""
 
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,19 @@ def test_groups_and_siblings() -> None:
     assert tree.group(PATHS[3], 2) == "home & garden,kitchen,dining & bar"
     assert tree.siblings(PATHS[3]) == {PATHS[4]}
     assert tree.siblings(PATHS[8]) == set()
+    assert [tree.sibling_count(path) for path in PATHS] == [len(tree.siblings(path)) for path in PATHS]
+    assert tree.sibling_count("never,seen before") == 0
+
+
+@pytest.mark.parametrize("end", ["", ",leaf"])
+def test_paths_of_thousands_of_levels_take_memory_in_proportion(end: str) -> None:
+    levels = [f"level {number}" for number in range(5000)]
+    tracemalloc.start()
+    tree = parse([",".join(levels) + f",{number}{end}" for number in range(20)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6  # prefixes of their own would be 100 MB for each path
+    assert tree.levels(",".join(levels) + f",3{end}")[0] == ",".join(levels)
 
 
 def test_a_node_that_is_itself_an_answer_stays_a_level() -> None:

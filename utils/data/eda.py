@@ -51,7 +51,7 @@ def query_sizes(table: pd.DataFrame) -> pd.Series:
 def describe_taxonomy(tree: Taxonomy, paths: pd.Series) -> pd.DataFrame:
     """One row per distinct category path: `path, depth, parts` (naive split at every comma), `siblings` (count)."""
     distinct = paths.dropna().drop_duplicates()
-    rows = [(path, len(tree.levels(path)), path.count(",") + 1, len(tree.siblings(path))) for path in distinct]
+    rows = [(path, len(tree.levels(path)), path.count(",") + 1, tree.sibling_count(path)) for path in distinct]
     return pd.DataFrame(rows, columns=["path", "depth", "parts", "siblings"])
 
 

@@ -1,6 +1,6 @@
 """Category path -> levels, groups and siblings, although category names contain commas themselves."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,16 +11,18 @@ from utils.data.tables import read_table
 from utils.data.text import normalise_query, split_path
 
 Levels = tuple[str, ...]
+Nodes = dict[tuple[int, str], int]  # a node's parent and name -> its number; the root is 0
 
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """The category tree of a set of paths. `merged`: nodes whose only child is the rest of their own name.
+    """The category tree of a set of paths: its `nodes`, and which are `merged`, as their only child is the rest of their own name.
 
     `parsed` keeps the levels of each raw path, which is cleaned and split once.
     """
 
-    merged: frozenset[Levels]
+    nodes: Nodes = field(repr=False)
+    merged: frozenset[int]
     siblings_of: dict[Levels, frozenset[Levels]] = field(default_factory=dict, repr=False)
     parsed: dict[str | None, Levels] = field(default_factory=dict, repr=False, compare=False)
 
@@ -28,7 +30,7 @@ class Taxonomy:
         """The clean levels of a raw category path; joined by "," they are the clean path."""
         path = path if isinstance(path, str) else None
         if path not in self.parsed:
-            self.parsed[path] = _merge(_split(path), self.merged)
+            self.parsed[path] = _merge(_split(path), self.nodes, self.merged)
         return self.parsed[path]
 
     def group(self, path: str | None, depth: int) -> str:
@@ -54,6 +56,12 @@ class Taxonomy:
         """The clean path with a number before each level, `[1] toys & hobbies,[2] rc trucks`: names that hold commas stay one level."""
         return ",".join(f"[{depth}] {level}" for depth, level in enumerate(self.levels(path), start=1))
 
+    def sibling_count(self, path: str | None) -> int:
+        """The number of `siblings`, without making their texts."""
+        parts = self.levels(path)
+        others = self.siblings_of.get(parts[:-1], frozenset())
+        return len(others) - (parts in others)
+
 
 def _split(path: str | None) -> Levels:
     """The clean parts of a raw path between separators, before names are merged.
@@ -63,17 +71,18 @@ def _split(path: str | None) -> Levels:
     return tuple(normalise_query(part) for part in split_path(path))
 
 
-def _merge(parts: Levels, merged: frozenset[Levels]) -> Levels:
+def _merge(parts: Levels, nodes: Nodes, merged: frozenset[int]) -> Levels:
     """The levels that the parts of a path form: a part whose node is `merged` goes on in the next one."""
-    levels: list[str] = []
-    is_continued = False
+    levels: list[list[str]] = []
+    node, is_continued = 0, False
     for depth, part in enumerate(parts, start=1):
         if is_continued:
-            levels[-1] += "," + part
+            levels[-1].append(part)
         else:
-            levels.append(part)
-        is_continued = parts[:depth] in merged and depth < len(parts)
-    return tuple(levels)
+            levels.append([part])
+        node = nodes.get((node, part), -1)
+        is_continued = node in merged and depth < len(parts)
+    return tuple(map(",".join, levels))
 
 
 def parse(paths: Iterable[str | None]) -> Taxonomy:
@@ -84,20 +93,24 @@ def parse(paths: Iterable[str | None]) -> Taxonomy:
     """
     parts_of = {path: _split(path) for path in {path if isinstance(path, str) else None for path in paths}}
     distinct = set(parts_of.values())
-    children: dict[Levels, set[str]] = defaultdict(set)
-    path_counts: dict[Levels, int] = defaultdict(int)
-    for parts in distinct:
-        for depth in range(1, len(parts)):
-            children[parts[:depth]].add(parts[depth])
-            path_counts[parts[:depth]] += 1
+    nodes: Nodes = {}
+    path_counts: Counter[int] = Counter()
+    leaves = set()
+    for parts in sorted(distinct):  # so that the numbers are the same in every process
+        node = 0
+        for part in parts:
+            path_counts[node] += 1
+            node = nodes.setdefault((node, part), len(nodes) + 1)
+        leaves.add(node)
+    children = Counter(parent for parent, _ in nodes if parent)
     merged = frozenset(
-        node for node, names in children.items() if len(names) == 1 and node not in distinct and path_counts[node] > 1
+        node for node, count in children.items() if count == 1 and node not in leaves and path_counts[node] > 1
     )
-    parsed = {path: _merge(parts, merged) for path, parts in parts_of.items()}
+    parsed = {path: _merge(parts, nodes, merged) for path, parts in parts_of.items()}
     by_parent: dict[Levels, set[Levels]] = defaultdict(set)
     for levels in parsed.values():
         by_parent[levels[:-1]].add(levels)
-    return Taxonomy(merged, {parent: frozenset(levels) for parent, levels in by_parent.items()}, parsed)
+    return Taxonomy(nodes, merged, {parent: frozenset(levels) for parent, levels in by_parent.items()}, parsed)
 
 
 def show_levels(tree: Taxonomy, paths: Iterable[str | None]) -> dict[str, str]:
