@@ -67,6 +67,9 @@ BAD = {
     "blank file": (b"\n\n", "train_QC.txt:1: no rows"),
     "not UTF-8": (broken(4, b'{"id": 99, "origin_query": "caf\xe9"}'), "train_QC.txt:5: byte 32 is not UTF-8"),
     "one label": ([row(n, label=1) for n in range(40)], "train_QC.txt:1: every label is 1"),
+    "few clean queries": ([row(n, origin_query=["Cup", "cup ", "CUP", " cup", "", None][n % 6] if n else "mug") for n in range(40)],
+                          "train_QC.txt:1: fewer than 10 distinct queries"),
+    "one label left": ([row(n, origin_query=QUERIES[n] if n % 2 else "\u200b") for n in range(40)], "train_QC.txt:1: every label is 1"),
     "few queries": ([row(n, origin_query="same") for n in range(40)], "train_QC.txt:1: fewer than 10 distinct queries"),
 }  # fmt: skip
 
@@ -165,6 +168,9 @@ def test_a_solution_that_cannot_be_used_scores_nothing_and_says_so(
     write(folder / "solution", "test_QC.txt", labelled[:-1])
     assert raw.read_solutions(folder, "QC") == {}
     assert "notice: not scored on test: solution/test_QC.txt has other ids than test_QC.txt" in capsys.readouterr().out
+    write(folder / "solution", "dev_QC.txt", labelled)
+    assert raw.read_solutions(folder, "QC") == {}
+    assert "notice: not scored on dev: dev_QC.txt:1: cannot be read (No such file" in capsys.readouterr().out
     write(folder / "solution", "test_QC.txt", b"{broken")
     assert raw.read_solutions(folder, "QC") == {}
     assert "notice: not scored on test: solution/test_QC.txt:1: not valid JSON" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from utils.core.errors import DataError, raise_problems
 from utils.core.paths import raw_file, solution_file
 from utils.core.schema import SPLITS, TARGET_KEY, TASKS
 from utils.data.rows import LABELS, parse_line, row_problem, split_lines
+from utils.data.text import map_distinct, normalise_query
 
 
 @dataclass(frozen=True)
@@ -109,29 +110,31 @@ def read_folder(folder: Path) -> Raw:
 
 
 def _train_problems(table: pd.DataFrame, name: str) -> list[str]:
-    """Why a training table cannot be used: one label only, or too few queries for folds."""
-    if table["label"].nunique() < 2:
-        return [f"{name}:1: every label is {table['label'].iloc[0]}; add rows of the other label"]
-    if table["origin_query"].nunique() < 10:
+    """Why a training table cannot be used: too few queries for folds, or one label only; rows whose clean query is empty are not used."""
+    query = pd.Series(map_distinct(normalise_query, table["origin_query"]))
+    if query[query != ""].nunique() < 10:
         return [f"{name}:1: fewer than 10 distinct queries, too few for folds; add rows"]
+    labels = table["label"].to_numpy()[query != ""]
+    if len(set(labels)) < 2:
+        return [f"{name}:1: every label is {labels[0]}; add rows of the other label"]
     return []
 
 
 def read_solutions(folder: Path, task: str) -> dict[str, pd.DataFrame]:
     """Split -> labels (`id, label`) of dev and test, where the data folder has them; only notebook 07 reads them.
 
-    A solution that is broken or does not hold just the ids of its split scores nothing: a notice says so.
+    A solution that is broken, has no file of its split beside it or does not hold just its ids scores nothing: a notice says so.
     """
     solutions = {}
     for split in ("dev", "test"):
         try:
             solution = read_solution(folder, split, task)
+            if solution is None:
+                continue
+            ids, _ = read_file(raw_file(folder, split, task), task, labelled=False)
         except DataError as error:
             print(f"notice: not scored on {split}: {str(error).splitlines()[0]}")
             continue
-        if solution is None:
-            continue
-        ids, _ = read_file(raw_file(folder, split, task), task, labelled=False)
         if set(solution["id"]) == set(ids["id"]):
             solutions[split] = solution
         else:

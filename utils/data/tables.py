@@ -16,10 +16,14 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a parquet table. Raises DataError if the file or one of the columns is missing (`label` may be absent)."""
+    """Read a parquet table. Raises DataError if it or one of the columns is missing (`label` may be absent), or if it is broken."""
     if not path.exists():
         raise DataError(f"{path}:1: missing; run the notebook with the number of its folder")
-    table = pd.read_parquet(path)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these classes
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}:1: cannot be read ({reason}); run the notebook that writes it again") from None
     missing_columns = [column for column in columns if column not in table and column != "label"]
     if missing_columns:
         names = ", ".join(missing_columns)
