@@ -24,6 +24,8 @@ Shell = Callable[..., subprocess.CompletedProcess]
 # Generated cases are the same in every run; `--hypothesis-profile=all` draws fresh ones and prints how to repeat a failure.
 settings.register_profile("default", derandomize=True, database=None, deadline=None)
 settings.register_profile("all", print_blob=True, database=None, deadline=None)
+# `tests/run.sh --long` draws more than ten thousand hostile files, too (`tests/data/test_hostile.py`).
+settings.register_profile("long", print_blob=True, database=None, deadline=None)
 settings.load_profile("default")
 # The longest files come first, so that no worker is left with one at the end.
 FIRST = ("test_rehearsal", "test_pipeline", "test_launch", "test_house", "test_notebooks", "test_tries", "test_loop")

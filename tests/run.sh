@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# Sets up the same environment as run_all.sh and runs the tests; --all runs the long ones too, with freshly drawn cases.
+# Sets up the same environment as run_all.sh and runs the tests; --all runs the long ones too, with freshly drawn cases;
+# --long draws many more hostile files than --all: minutes instead of seconds of them.
 # Other arguments go to pytest. Every process computes on one thread: as many tests run at once as there are cores.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 select=(-m "not long") arguments=()
 for argument in "$@"; do
-    if [ "$argument" = --all ]; then select=(--hypothesis-profile=all); else arguments+=("$argument"); fi
+    case "$argument" in
+        --all) select=(--hypothesis-profile=all) ;;
+        --long) select=(--hypothesis-profile=long) ;;
+        *) arguments+=("$argument") ;;
+    esac
 done
 ./run_all.sh --setup
 # This folder's package, whatever PYTHONPATH names; text is UTF-8.
