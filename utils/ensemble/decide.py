@@ -48,6 +48,11 @@ class Decision:
     second_stage: SecondStage | None = None
     consistent: bool = False  # whether a path is at least as relevant as the query's paths below it
 
+    @property
+    def reads_queries(self) -> bool:
+        """Whether it reads the rows of a query together, for which it needs their texts."""
+        return self.consistent or self.second_stage is not None
+
     def probability(self, members: dict[str, Array], relations: Relations | None = None) -> Array:
         """Probabilities `[rows]` from the members' log-odds `[rows]`; `relations` tell which rows belong together.
 
@@ -56,7 +61,7 @@ class Decision:
         slope, intercept = self.calibration
         mean = np.sum([weight * members[name] for name, weight in self.weights.items()], axis=0)
         values = slope * mean + intercept
-        if relations is None and (self.consistent or self.second_stage is not None):
+        if relations is None and self.reads_queries:
             raise ValueError("this decision reads the rows of a query together, which needs the texts of the rows")
         if self.consistent:
             values = make_consistent(values, relations.parent)

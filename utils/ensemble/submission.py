@@ -18,14 +18,8 @@ from utils.ensemble.decide import answer, load_ensemble
 ARCHIVE = "submit.zip"
 FAR = 0.2  # a share of relevant rows this far from the training's is worth a look
 AGAIN = "run notebook 07 again"
-BROKEN_ZIP = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-)  # runtime: encrypted, unknown method
+# RuntimeError: encrypted, or of an unknown method.
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
 
 
 def file_name(task: str) -> str:
@@ -186,13 +180,7 @@ def check_answers(folder: Path, run: Run) -> list[str]:
         predictions, table = _predictions(folder, task), answer_again(run, task)
         if not predictions or table is None:
             continue
-        answers = dict(
-            zip(
-                table["id"],
-                zip(table["probability"], table["threshold"], table["prediction"], strict=True),
-                strict=True,
-            )
-        )
+        answers = {row.id: (row.probability, row.threshold, row.prediction) for row in table.itertuples()}
         wrong = []
         for number, (row, prediction) in enumerate(predictions.items(), start=1):
             if row not in answers:
@@ -223,8 +211,8 @@ def answer_again(run: Run, task: str) -> pd.DataFrame | None:
     members = tables.of_split(tables.load_members(run, task), "test")
     if not set(ensemble.members) <= set(members):
         return None
-    staged = any(decision.second_stage for decision in ensemble.decisions.values())
+    together = any(decision.reads_queries for decision in ensemble.decisions.values())
     try:
-        return answer(members, ensemble, tables.load_texts(run, task)["test"] if staged else None)
+        return answer(members, ensemble, tables.load_texts(run, task)["test"] if together else None)
     except ValueError as error:
         raise DataError(f"{run.final}:1: {error}") from None
