@@ -405,7 +405,7 @@ def test_the_ablations_run_by_name_and_leave_their_table(smoke: Smoke, shell: Sh
     assert list(table.columns) == columns and set(table["task"]) == {"QC", "QI"}
     expected = {
         "QC": set(SWITCHES),
-        "QI": set(SWITCHES) - OF_PATHS - {"two families, not two seeds"},
+        "QI": set(SWITCHES) - OF_PATHS - {"two families, not two folds"},
     }  # Gemma answers QC alone
     assert {task: set(rows["switch"]) for task, rows in table.groupby("task")} == expected and table.notna().all(
         axis=None

@@ -61,7 +61,7 @@ def make_source(folder: Path, task: str = "QI") -> results.Source:
 
 def test_each_switch_compares_arms_that_are_there() -> None:
     made = {
-        results.SECOND_STAGE, results.CONSISTENT, results.SEED_MEAN, results.FOLD_MEAN, results.FAMILIES, results.TWO_SEEDS,
+        results.SECOND_STAGE, results.CONSISTENT, results.SEED_MEAN, results.FOLD_MEAN, results.FAMILIES, results.TWO_FOLDS,
     }  # fmt: skip
     named = {arm for switch in results.SWITCHES.values() for arm in (switch.on, switch.off)}
     assert named == {*ARMS, *PATH_ARMS, JOINT, TAPT} | made
@@ -78,12 +78,12 @@ def test_a_gain_is_found_and_noise_is_called_so(folder: Path) -> None:
         assert rows["lo"][name] > 0 and rows["delta_auc"][name] > 0 and rows["unseen_lo"][name] > 0
     for name in ("typing errors", "half as many steps again", "noisy labels dropped"):  # the same answers
         assert rows["delta_f1"][name] == rows["lo"][name] == rows["hi"][name] == 0
-    for name in ("second stage", "seeds, not folds", "two families, not two seeds"):  # nothing in them but noise
+    for name in ("second stage", "seeds, not folds", "two families, not two folds"):  # nothing in them but noise
         assert rows["lo"][name] <= 0
     cost = rows["cost_seconds"]
     assert cost["language expansion"] == 10 and cost["mean of seeds"] == pytest.approx(40, abs=2)
     assert cost["one joint model"] == 10  # half of a training that answers both tasks
-    assert cost["two families, not two seeds"] == pytest.approx(30, abs=2)
+    assert cost["two families, not two folds"] == pytest.approx(30, abs=2)
     lines = results.explain(table, synthetic=True)
     first = dict(part.split(": ") for part in lines[0].removeprefix("**QI**: ").removesuffix(".").split("; "))
     assert (

@@ -19,6 +19,7 @@ from utils.experiment.crossfit import Plan
 from utils.experiment.task_data import TaskData, find_noise
 from utils.profiles.base import Profile
 
+SEARCHED = 20_000  # training rows at most among which noisy labels are searched
 SHARE = 0.5  # of additional training rows, where an arm adds some
 SEEN_ROWS, UNSEEN_ROWS = SCHEMES = ("query", "leave-language")  # that judge
 OTHER = "other"  # the split of the other task's validation rows
@@ -106,7 +107,7 @@ def _join(data: Mapping[str, TaskData], scheme: str, pairs: Mapping[str, Rows], 
     for task, (rows, _) in pairs.items():
         for judged in validation.values():
             rows = folds.without_queries(rows, judged)
-        searched[task] = rows[~rows["language"].isin(held_out)]
+        searched[task] = sample_queries(rows[~rows["language"].isin(held_out)], SEARCHED, profile.seed)
         train[task] = sample_queries(searched[task], profile.ablation_rows, profile.seed)
     splits = {}
     for task, own in data.items():

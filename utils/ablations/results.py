@@ -54,8 +54,8 @@ class Switch:
 
 
 # Arms that are made of the answers of others.
-SECOND_STAGE, CONSISTENT, SEED_MEAN, FOLD_MEAN, FAMILIES, TWO_SEEDS = (
-    "second stage", "consistent", "mean of seeds", "mean of folds", "two families", "two seeds",
+SECOND_STAGE, CONSISTENT, SEED_MEAN, FOLD_MEAN, FAMILIES, TWO_FOLDS = (
+    "second stage", "consistent", "mean of seeds", "mean of folds", "two families", "two folds",
 )  # fmt: skip
 SWITCHES = {
     "translation": Switch(
@@ -82,8 +82,8 @@ SWITCHES = {
     "seeds, not folds": Switch(
         SEED_MEAN, FOLD_MEAN, "a contest of 2025 was won with seeds on all rows; the winner's network on all rows lost to its best fold"
     ),
-    "two families, not two seeds": Switch(
-        FAMILIES, TWO_SEEDS, "members of unlike kinds brought .1 to 1.3 pt in contests of 2025; both must be good by themselves"
+    "two families, not two folds": Switch(
+        FAMILIES, TWO_FOLDS, "members of unlike kinds brought .1 to 1.3 pt in contests of 2025; both must be good by themselves"
     ),
 }  # fmt: skip
 
@@ -160,12 +160,16 @@ def _add_made(arms: _Arms, source: Source) -> _Arms:
     if PART in arms.tables:
         parts = _average(arms.tables[PART], groups, seed)
         add(FOLD_MEAN, lambda _: parts, arms.seconds[PART] * count)
-    if FAMILY in arms.tables:
-        others = arms.tables[FAMILY]
+    if {FAMILY, PART} <= arms.tables.keys():
+        others, folds = arms.tables[FAMILY], arms.tables[PART]
         add(
             FAMILIES, lambda number: together({BASE: base[number], FAMILY: others[number]}), cost + arms.seconds[FAMILY]
         )
-        add(TWO_SEEDS, lambda number: together({BASE: base[number], "next": base[(number + 1) % count]}), 2 * cost)
+        add(
+            TWO_FOLDS,
+            lambda number: together({"one": folds[number], "next": folds[(number + 1) % count]}),
+            2 * arms.seconds[PART],
+        )
     return arms
 
 

@@ -45,6 +45,8 @@ A100 = Profile(
     auxiliary_rows=340_000,
     offline=False,
     related_rows=4000,
+    ablation_rows=20000,
+    ablation_validation_rows=10000,
     ranks=0,
     engine="auto",
 )

@@ -31,6 +31,8 @@ GPU24 = Profile(
     held_out_rows=20_000,
     held_out_validation_rows=5_000,
     related_rows=2000,
+    ablation_rows=5000,
+    ablation_validation_rows=5000,
     engine="auto",
     quantise=True,
 )

@@ -34,6 +34,9 @@ def rehearse(profile: Profile, name: str) -> Profile:
         held_out_validation_rows=FEW,
         related_rows=FEW,
         auxiliary_rows=FEW,
+        ablation_rows=FEW,
+        ablation_validation_rows=FEW,
+        ablation_seeds=1,
         offline=True,
         embedded=True,
         cache="rehearsal",  # random networks' answers are no translations

@@ -32,5 +32,7 @@ T4X2 = Profile(
     held_out_rows=10_000,
     held_out_validation_rows=3_000,
     related_rows=1000,
+    ablation_rows=3000,
+    ablation_validation_rows=3000,
     engine="auto",
 )
