@@ -64,7 +64,7 @@ class Profile:
         "zeroshot",
     )  # baselines that go into the ensemble beside the networks
     ablation_rows: int = 300  # training rows of each arm of notebook 08
-    ablation_validation_rows: int = 800  # validation rows of each
+    ablation_validation_rows: int = 600  # validation rows of each
     ablation_seeds: int = 3  # so many times is each arm trained
     second_stage: bool = True  # over the rows of a query, in the ensemble; adopted where its gain is sure
     consistency: bool = (
