@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from utils.core.recipe import Recipe
-from utils.data import folds
+from utils.data import folds, leaks
 from utils.experiment import baselines, task_data
 from utils.experiment.task_data import TaskData, find_noise, make_rows
 
@@ -88,3 +88,42 @@ def test_no_row_is_answered_by_what_was_fitted_on_it() -> None:
     after = baselines.cross_fit(table.assign(label=np.where(own, 1 - table["label"], table["label"])), 0)
     moved = np.abs(before - after)
     assert moved[own.to_numpy()].max() < 0.02 < moved[~own.to_numpy()].max()
+
+
+# -- the alarm ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme, fold", [("query", 1), ("leave-language", 1)])
+@pytest.mark.parametrize("column", ["query", "query_en", "query_group"])
+def test_nothing_trains_once_a_validation_query_stands_among_the_training_rows(
+    column: str, scheme: str, fold: int
+) -> None:
+    table, _ = make_table()
+    data, recipe = TaskData("QI", table), RECIPE.with_(scheme=scheme)
+    train, validation = folds.split(table, scheme, fold)
+    make_rows(recipe, data, fold)
+    own = train["id"].isin(table["id"])
+    leaks.check_apart(train, validation, "a", scheme, own)
+    leaked = train.copy()
+    leaked.loc[leaked.index[3], column] = validation[column].iloc[0]
+    foreign = leaked.assign(id=-leaked["id"] - 1)
+    with pytest.raises(leaks.LeakError, match=f"share their {column} with validation rows"):
+        leaks.check_apart(foreign, validation, "a", scheme, own & False)
+    leaks.check_apart(leaked, validation, "a", "report", own)
+
+
+def test_the_alarm_goes_off_where_what_keeps_rows_apart_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, _ = make_table()
+    data = TaskData("QI", table, auxiliary=table.drop(columns=["fold", "query_group"]))
+    for recipe in (RECIPE.with_(joint=1.0), RECIPE.with_(auxiliary_rows=500)):
+        make_rows(recipe, data, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(task_data.folds, "without_queries", lambda rows, validation: rows)
+            with pytest.raises(leaks.LeakError, match=r"a QI fold 0.*run notebooks 02 and 03 again"):
+                make_rows(recipe, data, 0)
+
+
+def test_folds_of_so_few_queries_that_english_is_shared_are_no_alarm() -> None:
+    table, _ = make_table()
+    few = table.assign(query_en="same")
+    make_rows(RECIPE, TaskData("QI", few), 0)

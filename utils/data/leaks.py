@@ -134,6 +134,35 @@ def check_leaks(leaks: pd.DataFrame) -> None:
             raise ValueError(f"{kind} is in both training and validation rows of {folds[:5]}; run notebook 03 again")
 
 
+class LeakError(ValueError):
+    """A query that validates stands among training rows."""
+
+
+def check_apart(
+    train: pd.DataFrame, validation: pd.DataFrame, name: str, scheme: str, own: pd.Series | None = None
+) -> None:
+    """An alarm before anything trains: no validation row's query, query group or English may stand among the training rows.
+
+    `own` marks the training rows that come from the task's own folds; None: none does. Where these share their English with validation
+    rows already (a file of so few queries that folds go by equal queries alone), English is not compared. The scheme `report` lets
+    queries be shared, as the winning report did. Raises LeakError with the first query.
+    """
+    if scheme == "report":
+        return
+    columns = ["query", "query_group"] if own is not None and "query_group" in train else ["query"]
+    english = validation.loc[validation["query_en"] != "", "query_en"]
+    shares_english = train["query_en"].isin(english)
+    if own is None or not (shares_english & own).any():
+        columns.append("query_en")
+    for column in columns:
+        judged = english if column == "query_en" else validation[column]
+        if len(rows := train[train[column].isin(judged)]):
+            raise LeakError(
+                f"{name}: {len(rows)} training rows share their {column} with validation rows, the first is id {rows['id'].iloc[0]} "
+                f"({rows[column].iloc[0]!r}); run notebooks 02 and 03 again"
+            )
+
+
 def describe_groups(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Of each task's training rows: distinct queries, groups of like queries, rows of the largest one, category groups."""
     rows = {}

@@ -12,6 +12,7 @@ from utils.core.paths import SUSPECTS, Run
 from utils.core.recipe import Recipe
 from utils.core.schema import AUXILIARY, CLEAN_COLUMNS, FOLD_COLUMNS
 from utils.data import folds
+from utils.data.leaks import check_apart
 from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, write_table
 from utils.data.taxonomy import Taxonomy, read_tree
 from utils.ensemble.tables import RELATED
@@ -111,7 +112,7 @@ class FoldRows(NamedTuple):
 def make_rows(recipe: Recipe, data: TaskData, fold: int) -> FoldRows:
     """The rows of a recipe's fold, changed as the recipe asks: noisy labels first, then what is added, then how paths are written.
 
-    Raises UnfitError where training or validation rows have one label only.
+    Raises UnfitError where training or validation rows have one label only, LeakError where a validation query trains.
     """
     train, validation = split_rows(recipe, data, fold)
     for name, table in (("training", train), ("validation", validation)):
@@ -123,11 +124,14 @@ def make_rows(recipe: Recipe, data: TaskData, fold: int) -> FoldRows:
         everything, _ = split_rows(recipe.with_(rows=0), data, fold)
         suspects = find_noise(everything) if data.suspects is None else data.suspects
         train = remedy(train, train["id"].isin(suspects).to_numpy(), recipe.noisy_labels)
-    other = other_rows(recipe, data, validation) if recipe.joint else None
+    other, own = other_rows(recipe, data, validation) if recipe.joint else None, set(train["id"])
     train = augment(train, validation, recipe, Sources(data.task, data.expanded, other, data.tree))
+    title = f"{recipe.name} {data.task} fold {fold}"
+    check_apart(train, validation, title, recipe.scheme, train["id"].isin(own))
     auxiliary = None
     if recipe.auxiliary_rows:
         auxiliary = auxiliary_rows(recipe, data, validation)
+        check_apart(auxiliary, validation, f"{title}, stage 1", recipe.scheme)
         auxiliary = mark_levels(auxiliary, AUXILIARY[data.task], recipe, data.tree)
     own = (mark_levels(table, data.task, recipe, data.tree) for table in (train, validation))
     train, validation = own
