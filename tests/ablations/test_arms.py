@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from utils import profiles
 from utils.ablations import arms, noise
 from utils.core import paths, recipe
 from utils.core.paths import Run
@@ -76,11 +77,12 @@ def test_every_arm_differs_from_the_base_in_its_switch_alone(data: dict[str, Tas
         base = arms.find_base(PROFILE, task)
         for scheme, seed in (("query", 0), ("leave-language", 2)):
             split = splits[scheme][task]
-            plain = base.with_(scheme=scheme, folds=(split.fold,), seed=PROFILE.seed + seed, variant_of="e5-small")
+            plain = base.with_(scheme=scheme, folds=(split.fold,), seed=PROFILE.seed + seed)
             for arm, changes in (arms.ARMS | (arms.PATH_ARMS if task == "QC" else {})).items():
                 plan = found[task, arms.name_of(arm, seed, scheme)]
                 expected = {"epochs": 1.5 * base.epochs} if arm == arms.LONGER else changes
-                assert plan.recipes[0] == plain.with_(name=plan.recipes[0].name, **expected)
+                of = "" if arm == arms.BASE else "e5-small"  # an unfit base is an error, any other arm a notice
+                assert plan.recipes[0] == plain.with_(name=plan.recipes[0].name, variant_of=of, **expected)
                 assert plan.data.train is split.data.train
             tapt = found[task, arms.name_of(arms.TAPT, seed, scheme)].recipes[0]
             assert tapt.auxiliary_rows == len(split.data.auxiliary) > 0
@@ -89,6 +91,13 @@ def test_every_arm_differs_from_the_base_in_its_switch_alone(data: dict[str, Tas
         arms.find_base(PROFILE, task).max_length for task in TASKS
     )
     assert ("QC", "other-family-query-0") in found and ("QI", "other-family-query-0") not in found
+
+
+def test_the_base_has_none_of_the_ideas_that_a_profile_may_have() -> None:
+    changed = profiles.load(
+        "laptop", "e5-small.joint=1 e5-small.noisy_labels=drop e5-small.level_markers=true e5-small.typos=0.5"
+    )
+    assert arms.find_base(changed, "QI") == arms.find_base(LAPTOP, "QI")
 
 
 def test_parts_are_left_out_once_each_and_cost_as_many_steps(data: dict[str, TaskData], tmp_path: Path) -> None:

@@ -87,7 +87,10 @@ def test_nothing_of_a_validation_row_trains(share: float, seed: int, fold: int, 
     assert not set(told["query"]) & set(validation["query"]) and not set(told["query_en"]) & set(validation["query_en"])
     possible = table[table["source"].isin(train["id"]) & ~table["language"].isin(train["language"])]
     assert len(told) == min(len(folds.without_queries(possible, validation)), round(share * len(train)))
-    assert len(more) - len(told) == min(len(train), round(share * len(train)))
+    typed = more[~more["id"].isin(told["id"])]
+    assert len(typed) <= min(len(train), round(share * len(train))) and not set(typed["query"]) & set(
+        validation["query"]
+    )
 
 
 def test_a_job_trains_on_them_and_its_fingerprint_tells(expanded: pd.DataFrame, tmp_path) -> None:
@@ -240,3 +243,16 @@ def test_a_joint_network_trains_on_both_tasks_and_on_no_validation_query(tmp_pat
 def test_rows_added_in_different_ways_have_ids_of_their_own() -> None:
     spans = [augmentation.TYPED, augmentation.JOINED, augmentation.ABOVE, augmentation.BESIDE]
     assert len({span // 10**12 for span in spans}) == 4 and max(spans) < -(10**9)
+
+
+def test_a_typing_error_that_makes_a_validation_query_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, validation = folds.split(make_rows(60), "query", 0)
+    typed = validation["query"].iloc[0]
+    monkeypatch.setattr(augmentation, "misspell", lambda texts, seed: [typed, *(f"{text}x" for text in texts[1:])])
+    more = augment(train, validation, PLAIN.with_(typos=0.5), Sources("QI")).iloc[len(train) :]
+    assert len(more) == round(0.5 * len(train)) - 1 and typed not in set(more["query"])
+
+
+def test_an_accent_is_lost_and_syllables_stay_whole() -> None:
+    assert {augmentation._spoil("crème", 2, 1), augmentation._spoil("미니핫도", 2, 1)} == {"creme", "미니니핫도"}
+    assert augmentation._spoil("coffee", 0, 2) == "cofffee"  # equal letters: nothing to swap

@@ -127,3 +127,42 @@ def test_folds_of_so_few_queries_that_english_is_shared_are_no_alarm() -> None:
     table, _ = make_table()
     few = table.assign(query_en="same")
     make_rows(RECIPE, TaskData("QI", few), 0)
+
+
+# -- counts, and rows that are too few ----------------------------------------------------------------------------------
+
+
+def test_the_count_of_a_fold_is_that_before_rows_are_dropped_or_added(cache: Path) -> None:
+    """The champion is chosen among candidates on as many rows, whatever is made of these."""
+    table, _ = make_table()
+    auxiliary = table.assign(query="other " + table["query"], query_en="other " + table["query_en"])
+    data = TaskData("QI", table, auxiliary=auxiliary.drop(columns=["fold", "query_group"]))
+    plain = make_rows(RECIPE, data, 0)
+    assert plain.count == len(plain.train)
+    for changes in ({"noisy_labels": "drop"}, {"joint": 0.5}, {"typos": 0.5}):
+        own = make_rows(RECIPE.with_(**changes), data, 0)
+        assert own.count == plain.count != len(own.train)
+
+
+def test_rows_too_few_to_search_have_no_suspects(cache: Path) -> None:
+    table, _ = make_table(12)
+    assert find_noise(table.assign(query_group="one")) == frozenset()
+    lone = table.assign(label=[1] * 11 + [0])
+    assert find_noise(lone) == frozenset()
+
+
+def test_a_remedy_that_leaves_one_label_is_unfit(cache: Path) -> None:
+    table, _ = make_table(60)
+    relevant = frozenset(table["id"][table["label"] == 1])
+    with pytest.raises(task_data.UnfitError, match="training rows of one label only"):
+        make_rows(RECIPE.with_(noisy_labels="drop"), TaskData("QI", table, suspects=relevant), 0)
+
+
+def test_withheld_queries_train_in_no_other_task_either() -> None:
+    table, _ = make_table()
+    table = table.assign(query_group=table["query_group"].str.split().str[0])  # like queries
+    auxiliary = table.assign(id=-table["id"]).drop(columns=["fold", "query_group"])
+    data = task_data.withhold_related(TaskData("QI", table, auxiliary=auxiliary), [RECIPE], 30)
+    related = data.splits["related"]
+    assert 0 < len(related) <= 30 and not set(data.auxiliary["query"]) & set(related["query"])
+    assert set(data.auxiliary["query"]) == set(table["query"]) - set(related["query"])

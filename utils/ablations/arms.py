@@ -1,17 +1,18 @@
 """Arms: the same recipe with one change each, trained on the same rows, judged on the same validation rows.
 
-Every arm is judged twice: on a fold of queries in training languages, and on a training language that it never saw.
+Every arm is judged twice: on a fold of queries in training languages, and on a training language that it never saw, but as translations
+where queries are expanded.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import GroupKFold
 
-from utils.core.recipe import Recipe, pick
+from utils.core.recipe import IDEAS, Recipe, pick
 from utils.core.schema import AUXILIARY
 from utils.data import folds
 from utils.data.tables import sample_queries
@@ -19,7 +20,7 @@ from utils.experiment.crossfit import Plan
 from utils.experiment.task_data import TaskData, find_noise
 from utils.profiles.base import Profile
 
-SEARCHED = 20_000  # training rows at most among which noisy labels are searched
+SEARCHED = 20_000  # training rows at most among which noisy labels are searched, where all of them are not trained on
 SHARE = 0.5  # of additional training rows, where an arm adds some
 SEEN_ROWS, UNSEEN_ROWS = SCHEMES = ("query", "leave-language")  # that judge
 OTHER = "other"  # the split of the other task's validation rows
@@ -41,6 +42,7 @@ PATH_ARMS: dict[str, dict[str, Any]] = {  # of QC alone
     "parents": {"parents": SHARE},
     "siblings": {"siblings": SHARE},
 }
+PLAIN = {field.name: field.default for field in fields(Recipe) if field.name in IDEAS}
 # Arms whose changes hang on the rows: one network for both tasks; stage 1 on the other task; the base without a part of the rows and
 # with as many steps; a candidate of another family.
 SPECIAL = (JOINT, TAPT, PART, FAMILY)
@@ -107,7 +109,8 @@ def _join(data: Mapping[str, TaskData], scheme: str, pairs: Mapping[str, Rows], 
     for task, (rows, _) in pairs.items():
         for judged in validation.values():
             rows = folds.without_queries(rows, judged)
-        searched[task] = sample_queries(rows[~rows["language"].isin(held_out)], SEARCHED, profile.seed)
+        most = max(SEARCHED, profile.ablation_rows) if profile.ablation_rows else 0
+        searched[task] = sample_queries(rows[~rows["language"].isin(held_out)], most, profile.seed)
         train[task] = sample_queries(searched[task], profile.ablation_rows, profile.seed)
     splits = {}
     for task, own in data.items():
@@ -119,8 +122,8 @@ def _join(data: Mapping[str, TaskData], scheme: str, pairs: Mapping[str, Rows], 
 
 
 def find_base(profile: Profile, task: str) -> Recipe:
-    """The recipe that the arms change: the candidate whose variants the bake-off compares."""
-    return pick(profile.recipes(task), [profile.comparison])[0].with_(rows=0, answer_rows=0)
+    """The recipe that the arms change: the candidate whose variants the bake-off compares, without any of the ideas."""
+    return pick(profile.recipes(task), [profile.comparison])[0].with_(rows=0, answer_rows=0, **PLAIN)
 
 
 def find_other_family(profile: Profile, task: str) -> Recipe | None:
@@ -149,7 +152,7 @@ def make_plans(splits: Splits, profile: Profile, folder: Path) -> list[Plan]:
                 for arm, recipe in _recipes(task, split, profile, task == first):
                     own = recipe.with_(
                         name=name_of(arm, seed, split.scheme), scheme=split.scheme, folds=(split.fold,),
-                        seed=profile.seed + seed, variant_of=find_base(profile, task).name,
+                        seed=profile.seed + seed, variant_of="" if arm == BASE else find_base(profile, task).name,
                     )  # fmt: skip
                     plans.append(Plan([own], _rows_of(arm, seed, split, profile), folder / task))
     return plans

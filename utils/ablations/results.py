@@ -1,6 +1,5 @@
 """What the arms say of each switch: differences over seeds with their intervals, the noise, the hardest rows."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +89,9 @@ SWITCHES = {
 OF_PATHS = {
     name for name, switch in SWITCHES.items() if {switch.on, switch.off} & {CONSISTENT, *PATH_ARMS}
 }  # for QC alone
+OF_SEEDS = {
+    name for name, switch in SWITCHES.items() if {switch.on, switch.off} & {SEED_MEAN, FOLD_MEAN, TWO_FOLDS}
+}  # of several
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class _Arms:
     """The answers of a task's arms under one scheme, one table for each seed, and what each cost."""
 
     tables: dict[str, list[pd.DataFrame]]
-    seconds: dict[str, float]  # a seed's, on average
+    seconds: dict[str, float]  # of a seed's training, on average, without its answers: not all answer the same rows
 
 
 def _read_arms(source: Source, scheme: str) -> _Arms:
@@ -133,7 +135,7 @@ def _read_arms(source: Source, scheme: str) -> _Arms:
             arms.tables[arm] = [source.read(file) for file in files]
             facts = [read_fold_facts(file.parent, int(next(file.parent.glob("fold*")).name[4:])) for file in files]
             halves = 2 if arm == JOINT else 1
-            arms.seconds[arm] = float(np.mean([fact["seconds"] for fact in facts])) / halves
+            arms.seconds[arm] = float(np.mean([fact["seconds"] - fact["score_seconds"] for fact in facts])) / halves
     return arms
 
 
@@ -148,13 +150,13 @@ def _add_made(arms: _Arms, source: Source) -> _Arms:
     def together(members: dict[str, pd.DataFrame], steps: Steps = NO_STEPS) -> pd.DataFrame:
         return cross_fit_decision(members, cluster, seed, texts=texts, steps=steps).assign(query_group=groups)
 
-    def add(name: str, make: Callable[[int], pd.DataFrame], before: float) -> None:
-        begin = time.monotonic()
-        arms.tables[name] = [make(number) for number in range(count)]
-        arms.seconds[name] = before + (time.monotonic() - begin) / count
+    def add(name: str, make: Callable[[int], pd.DataFrame], seconds: float) -> None:
+        arms.tables[name], arms.seconds[name] = [make(number) for number in range(count)], seconds
 
     add(SECOND_STAGE, lambda number: together({BASE: base[number]}, Steps(second_stage=True)), cost)
     add(CONSISTENT, lambda number: together({BASE: base[number]}, Steps(consistent=True)), cost)
+    if count < 2:  # nothing to average, nothing to pair
+        return arms
     mean = _average(base, groups, seed)
     add(SEED_MEAN, lambda _: mean, cost * count)
     if PART in arms.tables:
@@ -182,7 +184,8 @@ def _average(tables: list[pd.DataFrame], groups: np.ndarray, seed: int) -> pd.Da
 def measure(source: Source) -> pd.DataFrame:
     """The rows of `ablations.csv` of one task, the largest gain first, and the interval of `delta_f1_unseen` (`UNSEEN`).
 
-    A switch without its arms is left out.
+    A switch without its arms is left out. A mean of seeds or of folds is one answer: its interval draws queries, and the seeds of what
+    it is compared with alone.
     """
     seen, unseen = (_add_made(_read_arms(source, scheme), source) for scheme in (SEEN_ROWS, UNSEEN_ROWS))
     task, seed, rows = source.task, source.seed, []
@@ -207,9 +210,18 @@ def _pairs(arms: _Arms, switch: Switch) -> list[Pair]:
     return list(zip(arms.tables[switch.on], arms.tables[switch.off], strict=True))
 
 
-def measure_noise(source: Source) -> float:
-    """How far F1 of the base moves with the seed alone: two standard errors of a difference of such means."""
-    tables = [source.read(file) for file in source.find(BASE, SEEN_ROWS)]
+def measure_noise(source: Source) -> dict[str, float]:
+    """How far F1 of the base moves with the seed alone, for each column that `show` names: two standard errors of a difference of
+    such means.
+    """
+    return {
+        column: _measure_noise(source, scheme)
+        for column, scheme in (("f1_change", SEEN_ROWS), ("unseen_change", UNSEEN_ROWS))
+    }
+
+
+def _measure_noise(source: Source, scheme: str) -> float:
+    tables = [source.read(file) for file in source.find(BASE, scheme)]
     scores = [f1(table["label"], table["prediction"]) for table in tables]
     return 2 * float(np.std(scores, ddof=1)) * np.sqrt(2 / len(scores)) if len(scores) > 1 else 0.0
 

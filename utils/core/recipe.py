@@ -16,6 +16,7 @@ UNHASHED = (
     "score_tokens", "attention", "compiled", "checkpointing", "zero_stage", "offload",
 )  # fmt: skip
 ADDED = ("expansion", "typos", "joint", "parents", "siblings")  # fields that are shares of more training rows
+IDEAS = (*ADDED, "level_dropout", "level_markers", "noisy_labels")  # fields that change what a network trains on
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pandas as pd
 from cleanlab.filter import find_label_issues
 from numpy.typing import ArrayLike, NDArray
 
+VERSION = 1  # changes whenever the same probabilities give other suspects
 Remedy = Literal["keep", "drop", "relabel"]
 
 

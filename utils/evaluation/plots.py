@@ -99,14 +99,14 @@ def f1_against_speed(board: pd.DataFrame, task: str) -> Figure:
 
 
 def differences(
-    changes: pd.DataFrame, title: str, panels: dict[str, str] | None = None, noise_band: float = 0.0
+    changes: pd.DataFrame, title: str, panels: dict[str, str] | None = None, noise_bands: dict[str, float] | None = None
 ) -> Figure:
     """Differences with their 95 % intervals, one line per row of `changes` (its index names them), one panel per
     measure.
 
     `panels` maps a column, which stands beside `<column>_lo` and `<column>_hi`, to the name of its axis. Hollow dots
-    are intervals that include zero; where all of them do, the title says so. `noise_band` is how far a difference of nothing may
-    lie from zero: grey.
+    are intervals that include zero; where all of them do, the title says so. `noise_bands` is how far a difference of nothing may
+    lie from zero, by column: grey.
     """
     panels = panels or {"f1_change": "change in F1", "auc_change": "change in AUC"}
     figure, axes = new_figure(9, 1.5 + 0.36 * len(changes), len(panels), sharey=True)
@@ -116,7 +116,7 @@ def differences(
         inside = (low <= 0) & (high >= 0)
         noise.append(inside.all())
         axis.axvline(0, color=INK, linestyle="--", linewidth=1)
-        if noise_band:
+        if noise_band := (noise_bands or {}).get(column):
             axis.axvspan(-noise_band, noise_band, color=GREY, alpha=0.18, linewidth=0)
         axis.hlines(rows, low, high, color=BLUE, linewidth=1.6, alpha=0.6)
         face = ["white" if hollow else BLUE for hollow in inside]

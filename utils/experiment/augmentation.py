@@ -60,6 +60,8 @@ def augment(train: pd.DataFrame, validation: pd.DataFrame, recipe: Recipe, sourc
         makers = ((recipe.parents, go_up), (recipe.siblings, go_aside))
         more = [(share, make(train, _tree(recipe, sources), recipe.seed)) for share, make in makers if share]
         parts += [_take(rows, share, len(train), recipe.seed) for share, rows in more]
+    # A typing error may make a validation row's query.
+    parts[1:] = [part[~part["query"].isin(validation["query"])] for part in parts[1:]]
     train = pd.concat([part[COLUMNS] for part in parts], ignore_index=True) if len(parts) > 1 else train
     return join(train, recipe, sources) if recipe.joint else train
 
@@ -161,11 +163,12 @@ def _misspell(text: str, rng: np.random.Generator) -> str:
 
 def _spoil(word: str, kind: int, at: int) -> str:
     """A word with an error at a letter, with which the next one is swapped; neither is the first or the last."""
-    if kind == 0:
+    if kind == 0 and word[at] != word[at + 1]:
         return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
     if kind == 1:
         return word[:at] + word[at + 1 :]
-    plain = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+    letters = (letter for letter in unicodedata.normalize("NFD", word) if not unicodedata.combining(letter))
+    plain = unicodedata.normalize("NFC", "".join(letters))  # Korean syllables come together again
     if kind == 2 and plain != word:
-        return unicodedata.normalize("NFC", plain)
+        return plain
     return word[:at] + word[at] + word[at:]

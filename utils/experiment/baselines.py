@@ -202,16 +202,21 @@ def predict(recipe: Recipe, fitted: Fitted, table: pd.DataFrame) -> Array:
     return 1 / (1 + np.exp(-values))
 
 
-def cross_fit(train: pd.DataFrame, seed: int, parts: int = 3) -> Array:
+def cross_fit(train: pd.DataFrame, seed: int, parts: int = 3) -> Array | None:
     """Out-of-fold probabilities `[rows]` of the training rows themselves, by query group: `FINDERS`, weighed by a logistic regression.
 
     No baseline answers a row that it was fitted on, nor do the weights. `train` needs `query_group` besides what `fit` needs.
+    None where a part's other rows have one label only.
     """
     recipes = [Recipe(kind, "baseline", kind=kind, seed=seed) for kind in FINDERS]
     groups, label = train["query_group"].to_numpy(), train["label"].to_numpy()
+    if len(np.unique(groups)) < 2:
+        return None
     splits = list(
         GroupKFold(min(parts, len(np.unique(groups))), shuffle=True, random_state=seed).split(groups, label, groups)
     )
+    if not all(_both(label[rest]) for rest, _ in splits):
+        return None
     odds = np.zeros((len(train), len(recipes)))
     for rest, part in splits:
         for column, recipe in enumerate(recipes):

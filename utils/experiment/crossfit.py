@@ -33,7 +33,7 @@ def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, weights: s
 
     Raises UnfitError where its training or validation rows have one label only.
     """
-    train, auxiliary, validation = make_rows(recipe, data, fold)
+    train, auxiliary, validation, count = make_rows(recipe, data, fold)
     tables = {split: sample_queries(table, recipe.answer_rows, recipe.seed) for split, table in data.splits.items()}
     tables = {split: mark_levels(table, data.task, recipe, data.tree) for split, table in tables.items()}
     tables["oof"] = validation
@@ -43,7 +43,7 @@ def make_job(recipe: Recipe, data: TaskData, fold: int, folder: Path, weights: s
     held_out = recipe.scheme == "leave-language"
     name = recipe.variant_of if recipe.name == HELD_OUT else recipe.name
     title = f"{name} {data.task} " + (f"without {validation['language'].iloc[0]}" if held_out else f"fold {fold}")
-    return Job(recipe, data.task, fold, train, auxiliary, tables, folder, title, tag, answers, keep)
+    return Job(recipe, data.task, fold, train, auxiliary, tables, folder, title, tag, answers, keep, count)
 
 
 def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -58,6 +58,7 @@ class Job:
     tag: str
     answer_tags: dict[str, str] = field(default_factory=dict)  # split -> fingerprint of its answers
     keep: bool = False  # the trained weights, after the answers
+    rows: int = 0  # training rows of the fold, before any was dropped or added; 0 = those of `train`
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _finish(job: Job, probabilities: Probabilities, stats: dict[str, Any]) -> No
     before = read_facts(job.folder / "facts.json")
     known = before.get("answers", {}) if before.get("training") == job.tag else {}
     answers = known | {split: job.answer_tags[split] for split in job.tables}
-    rows = {"train_rows": len(job.train), "training": job.tag, "answers": answers}
+    rows = {"train_rows": job.rows or len(job.train), "training": job.tag, "answers": answers}
     rows["validation_rows"] = len(job.tables["oof"]) if "oof" in job.tables else before["validation_rows"]
     write_json(job.folder / "facts.json", stats | rows)
     spent = [*job.folder.glob(f"*/{DONE}"), *job.folder.glob(f"{FIRST}/*.safetensors")]

@@ -15,7 +15,9 @@ from utils.data import folds
 from utils.data.leaks import check_apart
 from utils.data.tables import read_table, sample_queries, table_hash, tasks_of, write_table
 from utils.data.taxonomy import Taxonomy, read_tree
+from utils.data.text import TEXT_VERSION
 from utils.ensemble.tables import RELATED
+from utils.evaluation import label_noise
 from utils.evaluation.label_noise import find_suspects, remedy
 from utils.experiment import baselines
 from utils.experiment.augmentation import Sources, augment, mark_levels
@@ -61,7 +63,10 @@ def withhold_related(data: TaskData, recipes: Sequence[Recipe], rows: int) -> Ta
     """The same data with a split `related` to answer, of at most `rows` rows that no training sees (`folds.withhold_related`)."""
     numbers = sorted({fold for recipe in recipes for fold in recipe.folds})
     train, related = folds.withhold_related(data.train, numbers, rows, recipes[0].seed)
-    return replace(data, train=train, splits=data.splits | {RELATED: related}) if len(related) else data
+    if related.empty:
+        return data
+    auxiliary = None if data.auxiliary is None else folds.without_queries(data.auxiliary, related)
+    return replace(data, train=train, splits=data.splits | {RELATED: related}, auxiliary=auxiliary)
 
 
 def other_rows(recipe: Recipe, data: TaskData, validation: pd.DataFrame) -> pd.DataFrame:
@@ -102,11 +107,14 @@ def split_rows(recipe: Recipe, data: TaskData, fold: int) -> tuple[pd.DataFrame,
 
 
 class FoldRows(NamedTuple):
-    """What a recipe trains on in a fold, what stage 1 of TAPT trains on before (None = no stage 1), and what validates."""
+    """What a recipe trains on in a fold, what stage 1 of TAPT trains on before (None = no stage 1), what validates, and how many
+    training rows the fold has, before any is dropped or added.
+    """
 
     train: pd.DataFrame
     auxiliary: pd.DataFrame | None
     validation: pd.DataFrame
+    count: int
 
 
 def make_rows(recipe: Recipe, data: TaskData, fold: int) -> FoldRows:
@@ -115,37 +123,38 @@ def make_rows(recipe: Recipe, data: TaskData, fold: int) -> FoldRows:
     Raises UnfitError where training or validation rows have one label only, LeakError where a validation query trains.
     """
     train, validation = split_rows(recipe, data, fold)
-    for name, table in (("training", train), ("validation", validation)):
-        if table["label"].nunique() < 2:
-            raise UnfitError(
-                f"{recipe.name} {data.task} fold {fold}: {len(table)} {name} rows of one label only; use more rows or fewer folds"
-            )
+    title, count = f"{recipe.name} {data.task} fold {fold}", len(train)
+    check_apart(train, validation, title, recipe.scheme, pd.Series(True, index=train.index))
     if recipe.noisy_labels != "keep":
         everything, _ = split_rows(recipe.with_(rows=0), data, fold)
         suspects = find_noise(everything) if data.suspects is None else data.suspects
         train = remedy(train, train["id"].isin(suspects).to_numpy(), recipe.noisy_labels)
-    other, own = other_rows(recipe, data, validation) if recipe.joint else None, set(train["id"])
+    for name, table in (("training", train), ("validation", validation)):
+        if table["label"].nunique() < 2:
+            raise UnfitError(f"{title}: {len(table)} {name} rows of one label only; use more rows or fewer folds")
+    other, own = other_rows(recipe, data, validation) if recipe.joint else None, train["id"]
     train = augment(train, validation, recipe, Sources(data.task, data.expanded, other, data.tree))
-    title = f"{recipe.name} {data.task} fold {fold}"
     check_apart(train, validation, title, recipe.scheme, train["id"].isin(own))
-    auxiliary = None
+    train, auxiliary = mark_levels(train, data.task, recipe, data.tree), None
     if recipe.auxiliary_rows:
         auxiliary = auxiliary_rows(recipe, data, validation)
         check_apart(auxiliary, validation, f"{title}, stage 1", recipe.scheme)
         auxiliary = mark_levels(auxiliary, AUXILIARY[data.task], recipe, data.tree)
-    own = (mark_levels(table, data.task, recipe, data.tree) for table in (train, validation))
-    train, validation = own
-    return FoldRows(train, auxiliary, validation)
+    return FoldRows(train, auxiliary, mark_levels(validation, data.task, recipe, data.tree), count)
 
 
 def find_noise(train: pd.DataFrame, cache: Path = SUSPECTS) -> frozenset[int]:
     """The ids of the training rows whose label their own out-of-fold answers contradict (`baselines.cross_fit`).
 
-    Nothing else is read: no validation row has a say. Kept in the folder `cache`, under the hash of the rows.
+    Nothing else is read: no validation row has a say. None where the rows are too few for that. Kept in the folder `cache`, under
+    the hash of the rows.
     """
     columns = ["id", "query", "query_en", "target", "label", "query_group"]
-    path = cache / f"{table_hash(train[columns])}-{baselines.VERSION}.parquet"
+    path = cache / f"{table_hash(train[columns])}-{TEXT_VERSION}-{baselines.VERSION}-{label_noise.VERSION}.parquet"
     if not path.exists():
-        suspect = find_suspects(train["label"], baselines.cross_fit(train, seed=0))
-        write_table(train.loc[np.asarray(suspect), ["id"]], path)
+        probability = baselines.cross_fit(train, seed=0)
+        suspect = (
+            np.zeros(len(train), dtype=bool) if probability is None else find_suspects(train["label"], probability)
+        )
+        write_table(train.loc[suspect, ["id"]], path)
     return frozenset(read_table(path, ("id",))["id"])

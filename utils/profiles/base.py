@@ -25,7 +25,7 @@ BASELINES = (
 @dataclass(frozen=True)
 class Final:
     """A candidate that may be trained to the end, and on what: training rows (0 = all), folds, epochs; for which tasks; how often,
-    each time with another seed, where several networks on the same rows are to be members.
+    each time with another seed, where several networks are to be members (where rows are capped, each draws its own).
     """
 
     candidate: str
