@@ -247,10 +247,10 @@ def count_hardest(rows: pd.DataFrame, share: float = 0.1) -> pd.DataFrame:
 
 
 def show(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `measure` as `plots.differences` takes them, named by switch and task."""
+    """Rows of `measure` of one task as `plots.differences` takes them, named by switch."""
     names = {"delta_f1": "f1_change", "lo": "f1_change_lo", "hi": "f1_change_hi", "delta_f1_unseen": "unseen_change"}
     names |= dict(zip(UNSEEN, ("unseen_change_lo", "unseen_change_hi"), strict=True))
-    return table.rename(columns=names).set_index(["switch", "task"])[list(names.values())]
+    return table.rename(columns=names).set_index("switch")[list(names.values())]
 
 
 def explain(table: pd.DataFrame, synthetic: bool) -> list[str]:

@@ -37,5 +37,6 @@ def measure_transfer(sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def show(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """A measure with a row for each trained and a column for each tested task."""
+    """A measure with a row for each trained and a column for each tested task, without the row of `nothing`."""
+    table = table[table["trained on"] != CONSTANT]
     return table.pivot_table(index="trained on", columns="tested on", values=measure, sort=False)
