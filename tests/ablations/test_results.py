@@ -74,16 +74,26 @@ def test_a_gain_is_found_and_noise_is_called_so(folder: Path) -> None:
     assert table["delta_f1"].is_monotonic_decreasing and (table["seeds"] == SEEDS).all()
     assert set(table["switch"]) == set(results.SWITCHES) - results.OF_PATHS
     rows = table.set_index("switch")
-    for name in ("language expansion", "translation", "mean of seeds", "one joint model", "joint model, not TAPT"):
+    for name in (
+        "language expansion",
+        "translation",
+        "mean of seeds",
+        "one joint model",
+        "joint model instead of TAPT",
+    ):
         assert rows["lo"][name] > 0 and rows["delta_auc"][name] > 0 and rows["unseen_lo"][name] > 0
     for name in ("typing errors", "half as many steps again", "noisy labels dropped"):  # the same answers
         assert rows["delta_f1"][name] == rows["lo"][name] == rows["hi"][name] == 0
-    for name in ("second stage", "seeds, not folds", "two families, not two folds"):  # nothing in them but noise
+    for name in (
+        "second stage",
+        "seeds instead of folds",
+        "two families instead of two folds",
+    ):  # nothing in them but noise
         assert rows["lo"][name] <= 0
     cost = rows["cost_seconds"]
     assert cost["language expansion"] == 10 and cost["mean of seeds"] == 40 and cost["second stage"] == 0
     assert cost["one joint model"] == 10  # half of a training that answers both tasks
-    assert cost["two families, not two folds"] == 30
+    assert cost["two families instead of two folds"] == 30
     lines = results.explain(table, synthetic=True)
     first = dict(part.split(": ") for part in lines[0].removeprefix("**QI**: ").removesuffix(".").split("; "))
     assert (

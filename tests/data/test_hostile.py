@@ -279,6 +279,7 @@ def test_a_line_of_ten_megabytes_gets_through(text: str, tmp_path: Path) -> None
     content = to_line([("id", 1), ("language", "en"), ("origin_query", text), ("item_title", text)], False)
     (tmp_path / "test_QI.txt").write_bytes(content)
     table, _ = raw.read_file(tmp_path / "test_QI.txt", "QI", labelled=False)
+    assert table["origin_query"].tolist() == [text]
     pass_through(content, table, "QI", tmp_path)
 
 
@@ -290,6 +291,7 @@ def test_a_query_of_a_hundred_thousand_rows_gets_through(tmp_path: Path) -> None
     content = b"\n".join(lines)
     (tmp_path / "test_QC.txt").write_bytes(content)
     table, _ = raw.read_file(tmp_path / "test_QC.txt", "QC", labelled=False)
+    assert table["id"].tolist() == list(range(100_000, 0, -1))
     pass_through(content, table, "QC", tmp_path)
 
 

@@ -126,7 +126,7 @@ def test_the_alarm_goes_off_where_what_keeps_rows_apart_is_broken(monkeypatch: p
 def test_folds_of_so_few_queries_that_english_is_shared_are_no_alarm() -> None:
     table, _ = make_table()
     few = table.assign(query_en="same")
-    make_rows(RECIPE, TaskData("QI", few), 0)
+    assert make_rows(RECIPE, TaskData("QI", few), 0).count == (table["fold"] != 0).sum()
 
 
 # -- counts, and rows that are too few ----------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ SWITCHES = {
     "one joint model": Switch(
         JOINT, BASE, "the winning report wished for it, no team has measured it; it halves what is served"
     ),
-    "joint model, not TAPT": Switch(JOINT, TAPT, "the report's TAPT brought .02 to .14 pt, and was lost in its code"),
+    "joint model instead of TAPT": Switch(JOINT, TAPT, "the report's TAPT brought .02 to .14 pt, and was lost in its code"),
     "level markers": Switch("markers", BASE, "two teams of the competition mark levels, none says what it brings"),
     "level dropout": Switch("level dropout", BASE, "nothing is known of it"),
     "parent paths": Switch("parents", LONGER, "nothing is known of it"),
@@ -78,10 +78,10 @@ SWITCHES = {
     "half as many steps again": Switch(LONGER, BASE, "what switches with more rows are compared with"),
     "second stage": Switch(SECOND_STAGE, BASE, ".7 pt in KDD Cup 2022; it grows with the rows that a query has"),
     "mean of seeds": Switch(SEED_MEAN, BASE, "a tenth of a point in a contest of 2025, at the price of as many trainings"),
-    "seeds, not folds": Switch(
+    "seeds instead of folds": Switch(
         SEED_MEAN, FOLD_MEAN, "a contest of 2025 was won with seeds on all rows; the winner's network on all rows lost to its best fold"
     ),
-    "two families, not two folds": Switch(
+    "two families instead of two folds": Switch(
         FAMILIES, TWO_FOLDS, "members of unlike kinds brought .1 to 1.3 pt in contests of 2025; both must be good by themselves"
     ),
 }  # fmt: skip
