@@ -397,6 +397,8 @@ def test_overrides_reach_the_training(smoke: Smoke) -> None:
 
 @pytest.mark.long
 def test_the_ablations_run_by_name_and_leave_their_table(smoke: Smoke, shell: Shell) -> None:
+    if "tiny" not in smoke.run.name:
+        pytest.skip("the same trainings on tiny networks say as much")
     done = smoke.again(shell, "--only", "08")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "[8/8] 08_ablations ... " in done.stdout and smoke.run.report.exists()
