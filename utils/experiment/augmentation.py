@@ -46,7 +46,7 @@ def augment(train: pd.DataFrame, validation: pd.DataFrame, recipe: Recipe, sourc
     among the validation rows. Raises ValueError where a source is needed and not there.
     """
     if recipe.level_dropout and sources.task == "QC":
-        train = drop_levels(train, _tree(recipe, sources), recipe.level_dropout, recipe.seed)
+        train = drop_levels(train, _tree(recipe, sources.tree), recipe.level_dropout, recipe.seed)
     parts = [train]
     if recipe.expansion:
         expanded = _need(sources.expanded, recipe, "expansion", "no expanded rows are there; run notebook 02 again")
@@ -58,7 +58,7 @@ def augment(train: pd.DataFrame, validation: pd.DataFrame, recipe: Recipe, sourc
         parts.append(chosen.assign(query=wrong, id=TYPED - chosen["id"]))
     if sources.task == "QC":
         makers = ((recipe.parents, go_up), (recipe.siblings, go_aside))
-        more = [(share, make(train, _tree(recipe, sources), recipe.seed)) for share, make in makers if share]
+        more = [(share, make(train, _tree(recipe, sources.tree), recipe.seed)) for share, make in makers if share]
         parts += [_take(rows, share, len(train), recipe.seed) for share, rows in more]
     # A typing error may make a validation row's query.
     parts[1:] = [part[~part["query"].isin(validation["query"])] for part in parts[1:]]
@@ -73,10 +73,11 @@ def _need(table: pd.DataFrame | None, recipe: Recipe, field: str, missing: str) 
     return table
 
 
-def _tree(recipe: Recipe, sources: Sources) -> Taxonomy:
-    if sources.tree is None:
+def _tree(recipe: Recipe, tree: Taxonomy | None) -> Taxonomy:
+    """The tree that a recipe's changes of paths ask for. Raises ValueError where it is not there."""
+    if tree is None:
         raise ValueError(f"{recipe.name}: paths are to be changed, but no tree of them is there; run notebook 02 again")
-    return sources.tree
+    return tree
 
 
 def join(train: pd.DataFrame, recipe: Recipe, sources: Sources) -> pd.DataFrame:
@@ -130,8 +131,7 @@ def mark_levels(table: pd.DataFrame, task: str, recipe: Recipe, tree: Taxonomy |
     """The rows with marked levels in the paths of QC, where the recipe asks for it; titles stay as they are."""
     if not recipe.level_markers or (task != "QC" and "task" not in table):
         return table
-    if tree is None:
-        raise ValueError(f"{recipe.name}: levels are to be marked, but no tree of them is there; run notebook 02 again")
+    tree = _tree(recipe, tree)
     tasks = table["task"] if "task" in table else [task] * len(table)
     marks = [tree.mark(path) if own == "QC" else path for path, own in zip(table["target"], tasks, strict=True)]
     return table.assign(target=marks)
