@@ -3,6 +3,7 @@
 python -m utils.pipeline [--profile ...] [--data DIR] ...      (./run_all.sh does the set-up first)
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from utils.core.schema import TASK_NAMES
 from utils.core.streams import accept_all_text
 from utils.evaluation import leaderboard, report
 from utils.running import doctor, parts
+from utils.running.interruptions import Interruption, heed_signals
 from utils.running.preparation import prepare
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -48,7 +50,7 @@ def copy_name(path: Path, part: str) -> str:
     return f"{path.stem}.part{part.replace('/', 'of')}.ipynb" if part else path.name
 
 
-def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, object]) -> int:
+def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, object], interruption: Interruption) -> int:
     """Execute notebooks in order and say how long each took; the exit code, PART or INTERRUPTED."""
     total, part = len(notebooks(optional=chosen[-1] not in notebooks())), str(parameters["part"])
     hosts = [host.strip() for host in str(parameters["hosts"]).split(",") if host.strip()]
@@ -59,10 +61,10 @@ def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, obje
             if len(hosts) > 1 and trains(path):
                 parts.run_parts(path, hosts, str(parameters["shell"]), name_run(run, parameters))
             run_notebook(path, run, parameters)
-        except KeyboardInterrupt:
-            print(f"\ninterrupted in {path.stem}; the same command goes on where it stopped", file=sys.stderr)
-            return INTERRUPTED
-        except Exception as error:  # whatever a cell raised: its notebook shows it
+        except (Exception, KeyboardInterrupt) as error:  # whatever a cell raised: its notebook shows it
+            if interruption.signal:  # an error then comes of the kernel's end
+                print(interruption.describe(f" in {path.stem}"), file=sys.stderr)
+                return INTERRUPTED
             kind, text = getattr(error, "ename", ""), getattr(error, "evalue", error)
             if kind == PartDone.__name__:
                 print(f"[{number}/{total}] {path.stem}: {text}", flush=True)
@@ -120,6 +122,20 @@ def show_results(run: paths.Run, chosen: list[Path]) -> None:
         print(f"submission: {submission}")
 
 
+def run(options: argparse.Namespace, interruption: Interruption) -> int:
+    """Prepare a run, execute its notebooks and show what they have left; the exit code. Raises InputError."""
+    prepared = prepare(options)
+    if prepared is None:
+        return DONE
+    chosen = choose_notebooks(options.first, options.only)
+    code = run_notebooks(chosen, prepared.run, prepared.parameters, interruption)
+    if code == DONE:
+        show_results(prepared.run, chosen)
+    elif code == FAILED:
+        report.write_report(prepared.run, notebooks(optional=True), [str(finding) for finding in doctor.examine()])
+    return {PART: DONE, INTERRUPTED: FAILED}.get(code, code)
+
+
 def main(arguments: list[str]) -> int:
     accept_all_text()
     options = parse(arguments)
@@ -127,20 +143,15 @@ def main(arguments: list[str]) -> int:
         return DONE
     if options.doctor:
         return doctor.main()
-    try:
-        prepared = prepare(options)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
-    if prepared is None:
-        return DONE
-    chosen = choose_notebooks(options.first, options.only)
-    code = run_notebooks(chosen, prepared.run, prepared.parameters)
-    if code == DONE:
-        show_results(prepared.run, chosen)
-    elif code == FAILED:
-        report.write_report(prepared.run, notebooks(optional=True), [str(finding) for finding in doctor.examine()])
-    return {PART: DONE, INTERRUPTED: FAILED}.get(code, code)
+    with heed_signals() as interruption:
+        try:
+            return run(options, interruption)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            return REFUSED
+        except KeyboardInterrupt:
+            print(interruption.describe(), file=sys.stderr)
+            return FAILED
 
 
 if __name__ == "__main__":

@@ -27,6 +27,14 @@ class DeviceError(InputError):
     """An unknown device."""
 
 
+class DiskError(InputError):
+    """A disk that is full or cannot be written; reads `FILE: what is wrong; what to do`."""
+
+
+class LockError(InputError):
+    """A run on which another call works."""
+
+
 class LaunchError(RuntimeError):
     """Failed processes; the message names the first rank that failed and its error."""
 

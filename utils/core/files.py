@@ -1,23 +1,68 @@
-"""Atomic writes: a file is complete or absent, never half written."""
+"""Atomic writes: a file is complete or absent, never half written, whatever ends the process or the machine."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from utils.core.errors import DiskError
+
+# A file that is being written: `.NAME.PROCESS-TOKEN.SUFFIX`. Machines that share a folder may number their processes alike.
+UNFINISHED = re.compile(r"\..+\.\d+-[0-9a-f]{8}(\.\w+)?")
+# What a disk refuses -> what to do.
+_ROOM, _FOLDER = "make room and call again", "a file or a broken link stands where a folder is needed: remove it"
+_FIXES = {
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: "let `runs`, `data` and `submissions` lie on a disk that can be written",
+    errno.EACCES: "make its folder writable", errno.EPERM: "make its folder writable", errno.ENOTDIR: _FOLDER, errno.EEXIST: _FOLDER,
+    errno.ELOOP: _FOLDER, errno.EIO: "look at the disk",
+}  # fmt: skip
+
 
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with a temporary path beside `path`, then rename the file to `path`; missing folders are created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    """Call `write` with a temporary path beside `path`, then rename the file to `path`; missing folders are created.
+
+    The file is on the disk before it has its name. Raises DiskError for a disk that is full or cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    with explain_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explain_disk(path: Path) -> Iterator[None]:
+    """What a disk refuses while `path` is written, as a DiskError that names the file and what to do."""
     try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:  # writers have errors of their own, which quote the system's
+        quoted = re.search(r"\bos error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(quoted[1]) if quoted else None
+        if number not in _FIXES:
+            raise
+        raise DiskError(f"{path}: {os.strerror(number)}; {_FIXES[number]}") from error
+
+
+def sweep(folder: Path, seconds: float = 600.0) -> int:
+    """Remove what interrupted writes have left below a folder and nobody has touched for some time; how many files that were."""
+    left = [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name) and path.is_file()]
+    stale = [path for path in left if time.time() - path.stat().st_mtime > seconds]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -95,6 +95,10 @@ class Run:
         """What the run was started with; see `settings.Settings`."""
         return self.root / "run.json"
 
+    def lock(self, part: str = "") -> Path:
+        """The file that a call locks while it works on the run, or on its part `K/N`."""
+        return self.root / (f".lock.{part.replace('/', 'of')}" if part else ".lock")
+
     @property
     def submission(self) -> Path:
         """Folder of the run's submission."""

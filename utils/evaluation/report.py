@@ -29,7 +29,7 @@ KINDS = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown
 
 
 def _notebook_page(path: Path) -> str:
-    """An executed notebook as one HTML page that loads nothing from elsewhere."""
+    """An executed notebook as one HTML page that loads nothing from elsewhere. Raises ValueError for one that is half written."""
     template, config = page.read_asset("notebook.html.j2"), Config({"NbConvertBase": {"display_data_priority": KINDS}})
     exporter = HTMLExporter(template_name="classic", embed_images=True, raw_template=template, config=config)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
@@ -97,8 +97,13 @@ def write_report(run: Run, notebooks: list[Path], findings: Sequence[str] = ()) 
     links = [f'<a href="../{index_page().name}">all runs</a>']
     for path in notebooks:
         copy = run.notebooks / path.name
-        if copy.exists():
+        if not copy.exists():
+            continue
+        try:
             write_text(copy.with_suffix(".html"), _notebook_page(copy))
+        except ValueError:  # papermill was killed while it wrote
+            print(f"notice:  notebooks/{copy.name} was interrupted and is no part of the report; run it again")
+        else:
             links.append(f'<a href="notebooks/{copy.stem}.html">{copy.stem.replace("_", " ")}</a>')
     data = Path(settings.data)
     kind = ", the embedded synthetic sample" if data.parent == SAMPLE.parent else ""

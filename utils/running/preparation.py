@@ -4,13 +4,16 @@ import argparse
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from utils import profiles
 from utils.core import paths, settings
 from utils.core.errors import DeviceError
+from utils.core.files import sweep
 from utils.data.raw import Raw, read_folder
 from utils.models import weights
 from utils.profiles.base import Profile
+from utils.running import lock
 from utils.sample import dataset
 from utils.translation import cache
 
@@ -27,10 +30,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that may begin: its name, and the parameters of its notebooks."""
+    """A run that may begin: its name, the parameters of its notebooks, and its lock."""
 
     run: paths.Run
     parameters: dict[str, object]
+    lock: TextIO  # of the run, until this call ends
 
 
 def choose_profile(name: str | None, raw: bool) -> Choice:
@@ -142,6 +146,9 @@ def prepare(options: argparse.Namespace) -> Prepared | None:
         print(plan_ahead(profile.name, changes, read_folder(folder), models, options.gpu).text)
         return None
     check_accelerator(profile)
+    held = lock.take(run, options.part)
+    if not options.part and (left := sweep(run.root) + sweep(run.submission)):
+        print(f"notice:  {left} unfinished files of an interrupted call are removed")
     if profile.embedded and not models:
         from utils.models import tiny  # as above
 
@@ -160,7 +167,7 @@ def prepare(options: argparse.Namespace) -> Prepared | None:
     )
     settings.save(run, chosen)
     named = {"data": settings.absolute(options.data), "run": run.name, "progress": "lines", "part": options.part}
-    return Prepared(run, {**vars(chosen), **named})
+    return Prepared(run, {**vars(chosen), **named}, held)
 
 
 def _plan_engines(profile: Profile, changes: str, raw: Raw, models: str, gpu: str) -> str:
