@@ -1,5 +1,6 @@
 """The command `run_all.sh`: help and wrong arguments are answered before anything is set up, from wherever it is called."""
 
+import json
 import os
 import shutil
 import stat
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from utils import arguments
+from utils import arguments, export, profiles, score, submit
+from utils.core import paths, recipe
+from utils.core.errors import ProfileError, SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,7 @@ def test_help_needs_no_environment(bare: Path) -> None:
         (["--profil", "laptp"], "invalid choice: 'laptp'"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["--run", "a/b"], "use letters, digits, - and _"),
+        (["--run", "../a"], "use letters, digits, - and _"),
         (["--rows", "-5"], "use 0 for all rows, or a positive number"),
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--only", "09"], "use one of 01 02 03"),
@@ -62,6 +66,105 @@ def test_wrong_arguments_are_refused_before_anything_is_set_up(bare: Path, words
     process = call(bare, *words)
     assert process.returncode == 2 and reason in process.stderr, process.stderr
     assert not (bare / "project" / ".venv").exists()
+
+
+# Names that would leave their folder, be it or another's, be none, or be too long for one.
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "/tmp/x",
+    "a\\b",
+    "a\n",
+    "a b",
+    "a.b",
+    "ü",
+    "~",
+    "x" * 101,
+    "figures",
+    "<b>",
+    "*a*",
+    "=1",
+]
+NAMES = ["-", "_", "laptop", "notebooks", "index", "x" * 100]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_is_none_is_refused_by_every_command_and_by_the_run_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A notebook that is opened by hand makes the run of its parameters, whatever they say."""
+    with pytest.raises(SettingsError, match="use "):
+        paths.Run(name)
+    commands = {
+        arguments.parse: [],
+        submit.main: ["--check"],
+        score.main: ["--task", "QC"],
+        export.main: ["--task", "QC", "x"],
+    }
+    for command, others in commands.items():
+        words = [f"--run={name}", *others]
+        monkeypatch.setattr(sys, "argv", ["command", *words])
+        with pytest.raises(SystemExit) as ended:
+            command(*([words] if command is arguments.parse else []))
+        message = capsys.readouterr().err
+        assert ended.value.code == 2 and "argument --run" in message and "use " in message, message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_other_name_is_a_folder_of_its_own(name: str) -> None:
+    assert arguments.parse([f"--run={name}"]).run == name
+    run = paths.Run(name)
+    assert run.root.resolve().parent == (paths.ROOT / "runs").resolve() and run.submission.parent == paths.SUBMISSIONS
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NO_NAMES if name not in ("a.b", "figures")] + ["-a", "a-", "_a_", ".a"]
+)
+def test_a_recipes_name_leaves_no_folder_and_formats_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever names it: a profile's file, the JSON beside a training, the export command."""
+    with pytest.raises(ProfileError, match="use letters"):
+        recipe.Recipe(name, "qwen")
+    recipe.save(recipe.Recipe("qwen3-0.6b", "qwen"), tmp_path / "recipe.json")
+    content = json.loads((tmp_path / "recipe.json").read_text())
+    (tmp_path / "recipe.json").write_text(json.dumps(content | {"name": name}))
+    with pytest.raises(ProfileError, match="use letters"):
+        recipe.load(tmp_path / "recipe.json")
+    monkeypatch.setattr(sys, "argv", ["export", "--run=a", "--task=QC", f"--recipe={name}", "x"])
+    with pytest.raises(SystemExit, match="2"):
+        export.main()
+    assert "argument --recipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "laptop.cache=../../x", "laptop.cache=/tmp/x", "laptop.cache=..", "laptop.translation=../x", "laptop.retranslation=../x",
+        "e5-small.model=../x", "e5-small.name=../x", "../x.rows=1", "final.../x.rows=1", "laptop.comparison=../x", "laptop.name=../x",
+    ],
+)  # fmt: skip
+def test_no_override_names_a_path(change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        arguments.parse(["--profile", "laptop", "--set", change])
+    assert "../x" in capsys.readouterr().err or change.startswith("laptop.cache")
+    with pytest.raises(ProfileError):
+        profiles.load("laptop", change)  # as notebook 01 does with its parameters
+
+
+@pytest.mark.parametrize("name", ["../smoke", "smoke\n", "", "."])
+def test_no_profile_is_a_path(name: str) -> None:
+    with pytest.raises(ProfileError, match="unknown profile"):
+        profiles.load(name)
+
+
+@pytest.mark.parametrize("part", ["../1", "1/2/../..", "1/2\n", "1/٢", " 1/2"])
+def test_no_part_is_a_path(part: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        arguments.parse(["--part", part])
 
 
 def test_short_options_are_fields_of_the_profile() -> None:

@@ -1,6 +1,8 @@
 """The house's rules: wings that import in one direction, files and functions of a size that is read at once, nothing unsafe."""
 
 import ast
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -68,12 +70,111 @@ def test_no_two_modules_import_each_other() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_no_environment_no_pickle_no_remote_code(path: Path) -> None:
+def test_no_environment_no_remote_code(path: Path) -> None:
     text = path.read_text("utf-8")
-    forbidden = ["os.environ", "getenv", "import pickle", "torch.load", "trust_remote_code", "joblib"]
+    forbidden = ["os.environ", "getenv", "trust_remote_code"]
     if path.stem == "supervisor":  # torchrun tells a rank its number in no other way
         forbidden.remove("os.environ")
     assert not [word for word in forbidden if word in text]
+
+
+BENCHMARKS, PAGES = sorted((ROOT / "benchmarks").glob("*.py")), sorted((ROOT / "notebooks").glob("*.ipynb"))
+# What runs text or a file as code, wherever it is imported from; and arguments that would allow it.
+IMPORTED = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "runpy"}
+CALLED = {"eval", "exec", "compile", "__import__", "input", "breakpoint"}
+READ = {"torch.load", "np.load", "numpy.load", "os.system", "os.popen", "torch.hub", "torch.package"}
+NAMED = {"read_pickle", "to_pickle", "allow_pickle", "load_checkpoint", "save_checkpoint", "trust_remote_code", "shell"}
+
+
+def running_code(source: str) -> set[str]:
+    """What of a source may run something else than itself."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.split(".")[0] in IMPORTED}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in IMPORTED:
+            found.add(str(node.module))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLED:
+            found.add(node.func.id)
+        elif isinstance(node, ast.Attribute) and (ast.unparse(node) in READ or node.attr in NAMED - {"shell"}):
+            found.add(ast.unparse(node))
+        elif isinstance(node, ast.keyword) and node.arg in NAMED:
+            truth = isinstance(node.value, ast.Constant) and node.value.value is True
+            found |= {str(node.arg)} if node.arg != "shell" or truth else set()
+    return found
+
+
+def source_of(path: Path) -> str:
+    """The code of a module or of a notebook."""
+    if path.suffix == ".py":
+        return path.read_text("utf-8")
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+@pytest.mark.parametrize("path", [*MODULES, *BENCHMARKS, *PAGES], ids=lambda path: path.stem)
+def test_nothing_is_read_or_run_as_code(path: Path) -> None:
+    assert not running_code(source_of(path))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle", "from joblib import load", "import torch\ntorch.load('a', weights_only=True)", "eval('1')", "exec(text)",
+        "np.load('a')", "read(allow_pickle=True)", "pd.read_pickle('a')", "import yaml", "run('ls', shell=True)",
+        "AutoModel.from_pretrained('a', trust_remote_code=True)",
+    ],
+)  # fmt: skip
+def test_what_runs_code_is_found(source: str) -> None:
+    assert running_code(source) and not running_code("model.eval(); frame.query('a == 1'); start(shell='ssh')")
+
+
+def test_networks_are_read_from_safetensors_alone() -> None:
+    """Every `from_pretrained` of a network says so; configs and tokenizers have no such argument, adapters are checked before."""
+    others = {"AutoConfig", "AutoTokenizer", "PeftModel"}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr == "from_pretrained" and ast.unparse(node.func.value) not in others:
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert given.get("use_safetensors") == "True" or "gguf_file" in given, ast.unparse(node)
+
+
+def test_all_csv_files_are_written_by_one_verb() -> None:
+    """It lets no text begin a formula."""
+    writers = {
+        path.name for path in [*MODULES, *BENCHMARKS, *PAGES] if re.search(r"to_csv\(|csv\.writer", source_of(path))
+    }
+    assert writers == {"tables.py"}
+
+
+def test_every_requirement_is_pinned() -> None:
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()]
+    packages = [line for line in lines if line and line != "-e ."]
+    assert len(packages) > 20 and not [line for line in packages if not re.fullmatch(r"[a-z0-9_-]+==\d+(\.\d+)+", line)]
+
+
+def test_nobody_is_told_to_open_jupyter_to_others() -> None:
+    """Its token, its password and the address of this machine alone are its defaults, and nothing here says otherwise."""
+    words = r"--i[p]\b|0\.0[.]0\.0|allow[_-](roo[t]|origi[n]|remote_acces[s])|disable_check_xsr[f]|(token|password)\s*=\s*['\"]{2}"
+    folders = ("utils", "tests", "notebooks", "benchmarks", "submissions", ".ci")
+    files = [
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".sh", ".md", ".ipynb", "")
+    ]
+    files += [
+        path for path in ROOT.iterdir() if path.suffix in (".md", ".sh", ".toml", ".txt", ".json", ".yaml", ".yml")
+    ]
+    texts = {
+        path: path.read_text("utf-8") for path in files if path.is_file() and ".ipynb_checkpoints" not in path.parts
+    }
+    assert "jupyter lab" in texts[ROOT / "README.md"]
+    assert all(re.search(words, line) for line in ("lab --ip=x", "lab --allow-root", "IdentityProvider.token = ''"))
+    assert not {str(path): match[0] for path, text in texts.items() if (match := re.search(words, text))}
+    assert not [path for path in texts if path.name.startswith("jupyter_")]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

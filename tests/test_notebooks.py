@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
@@ -108,6 +109,37 @@ def test_parameters_are_known_literals_with_their_help(path: Path) -> None:
     found = papermill.inspect_notebook(str(path))
     assert found.keys() <= PASSED and {"profile", "run"} <= found.keys()
     assert all(parameter["help"] and parameter["inferred_type_name"] for parameter in found.values())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_price_in_dollars_is_shown_as_text(path: Path) -> None:
+    """JupyterLab typesets what stands between two dollar signs of a table, unless the table says not to."""
+    line = cells(path)[1].source.splitlines()[-1]
+    assert line.startswith('pd.set_option("display.html.use_mathjax", False)')
+    with pd.option_context("display.html.use_mathjax", False):
+        assert "mathjax_ignore" in pd.DataFrame({"a": ["$a$"]})._repr_html_()
+
+
+# What a cell may put into Markdown: names that format nothing (tasks, recipes), numbers, and sentences about them.
+SAID = (
+    r"(schema\.)?TASK_NAMES\[task\]|task|name|split|text|len\(\w+\)|finalists\[task\]\.names\[0\]|\w+\.explain\w*\(.*\)"
+)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_no_text_of_the_data_formats_a_page(path: Path) -> None:
+    """Queries and targets are shown in tables, which escape them, never in Markdown or HTML."""
+    for cell in cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("Markdown", "HTML", "Latex", "SVG"):
+                continue
+            assert ast.unparse(node.func) == "Markdown", cell.source
+            (said,) = node.args
+            parts = said.values if isinstance(said, ast.JoinedStr) else [said]
+            values = [ast.unparse(part.value) for part in parts if isinstance(part, ast.FormattedValue)]
+            values += [] if isinstance(said, (ast.JoinedStr, ast.Constant)) else [ast.unparse(said)]
+            joined = [re.sub(r"'\\n\\n'\.join\((.*)\)", r"\1", value) for value in values]
+            assert all(re.fullmatch(SAID, value) for value in joined), values
 
 
 def test_every_parameter_is_taken_somewhere() -> None:

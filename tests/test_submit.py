@@ -96,9 +96,12 @@ def test_the_check_reports_a_wrong_archive(folder: Path) -> None:
     archive.write_bytes(b"no zip")
     (problem,) = submit.check_submission(folder / "out", folder)
     assert problem.startswith("submit.zip:1: is no zip archive that can be read (")
-    with zipfile.ZipFile(archive, "w") as writer:
-        writer.writestr("folder/submit_QI.txt", "")
-    assert 'must hold ["submit_QI.txt"] at its root' in submit.check_submission(folder / "out", folder)[0]
+    for names in (["folder/submit_QI.txt"], ["../submit_QI.txt"], ["/submit_QI.txt"], ["submit_QI.txt", "../x"]):
+        with zipfile.ZipFile(archive, "w") as writer:
+            for name in names:
+                writer.writestr(name, (folder / "out" / "submit_QI.txt").read_bytes())
+        assert 'must hold ["submit_QI.txt"] at its root' in submit.check_submission(folder / "out", folder)[0]
+    assert not (folder / "x").exists()
     archive.write_bytes(good)
     edit(folder / "out" / "submit_QI.txt", {"prediction": 1})
     assert submit.check_submission(folder / "out", folder) == [

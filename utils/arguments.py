@@ -4,7 +4,6 @@ python -m utils.arguments [--profile ...] [--data DIR] ...      ends with 2 and 
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a folder with the competition's files (default: data/raw, else the embedded data)",
     )
-    add("--run", metavar="NAME", help="name of the run (default: the profile)")
+    add("--run", type=run_name, metavar="NAME", help="name of the run (default: the profile)")
     add("--rows", type=int, default=-1, metavar="N", help="at most N training rows per task; 0 = all")
     add(
         "--candidates",
@@ -57,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     steps.add_argument("--only", metavar="NN", help="run notebook NN alone; 08, the ablations, runs by name only")
     _add_machines(add)
     return parser
+
+
+def run_name(text: str) -> str:
+    """The name of a run as a command is given it. Raises ArgumentTypeError, with which argparse ends the command, for any other text."""
+    if problem := paths.name_problem(text):
+        raise argparse.ArgumentTypeError(f"{text[: paths.LONGEST_NAME]!r}: {problem}")
+    return text
 
 
 def _add_machines(add: Callable[..., argparse.Action]) -> None:
@@ -91,8 +97,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The arguments; `overrides` holds `--set`, `--rows` and `--candidates` as one text. Ends with exit code 2 where one is wrong."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.run is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", options.run):
-        parser.error(f"--run {options.run!r}: use letters, digits, - and _")
     if options.rows < -1:
         parser.error(f"--rows {options.rows}: use 0 for all rows, or a positive number")
     for word in arguments:

@@ -7,9 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from utils.arguments import run_name
 from utils.core import paths, settings
 from utils.core.errors import InputError
-from utils.core.recipe import load, load_all
+from utils.core.recipe import load, load_all, name_problem
 from utils.core.schema import TASKS
 from utils.core.streams import accept_all_text
 from utils.models import build, weights
@@ -32,6 +33,13 @@ def export(run: paths.Run, task: str, name: str, fold: int, folder: Path) -> str
     return type(network).__name__
 
 
+def recipe_name(text: str) -> str:
+    """A recipe's name as the command is given it. Raises ArgumentTypeError, with which argparse ends it, for any other text."""
+    if problem := name_problem(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: {problem}")
+    return text
+
+
 def main() -> int:
     """The command: export one fold. Exit code 0, or 2 where there is no such training, or weights, or it is an encoder."""
     accept_all_text()
@@ -39,9 +47,9 @@ def main() -> int:
         prog="python -m utils.export", description="Write a trained decoder as a plain folder."
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--run", required=True)
+    parser.add_argument("--run", required=True, type=run_name)
     parser.add_argument("--task", required=True, choices=TASKS)
-    parser.add_argument("--recipe", help="default: the champion")
+    parser.add_argument("--recipe", type=recipe_name, help="default: the champion")
     parser.add_argument("--fold", type=int, default=0)
     arguments = parser.parse_args()
     run, task, fold = paths.Run(arguments.run), arguments.task, arguments.fold

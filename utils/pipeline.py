@@ -87,7 +87,7 @@ def trains(path: Path) -> bool:
 def name_run(run: paths.Run, parameters: dict[str, object]) -> list[str]:
     """The pipeline's arguments that name a run which has begun."""
     models = ["--models", str(parameters["models"])] if parameters["models"] else []
-    return ["--run", run.name, "--profile", str(parameters["profile"]), *models]
+    return [f"--run={run.name}", "--profile", str(parameters["profile"]), *models]
 
 
 def choose_notebooks(first: str | None, only: str | None) -> list[Path]:

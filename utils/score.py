@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from utils.arguments import run_name
 from utils.core import paths
 from utils.core.errors import InputError, LaunchError
 from utils.core.files import write_text
@@ -24,7 +25,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m utils.score", description="Answer pairs with a run's final ensemble."
     )
-    parser.add_argument("--run", required=True)
+    parser.add_argument("--run", required=True, type=run_name)
     parser.add_argument("--task", required=True, choices=TASKS)
     parser.add_argument(
         "--input",

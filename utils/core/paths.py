@@ -1,7 +1,10 @@
 """Paths of the files of the project and of a run. Nothing is read or written here."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from utils.core.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW = ROOT / "data" / "raw"
@@ -13,13 +16,29 @@ TOKENS = ROOT / "data" / "cache" / "tokens"
 SUSPECTS = ROOT / "data" / "cache" / "suspects"
 NOTEBOOKS = ROOT / "notebooks"
 SUBMISSIONS = ROOT / "submissions"
+LONGEST_NAME = 100  # of a run: it is a folder's name, and a part of others
+TAKEN = ("figures",)  # folders of `submissions` that are no run's
+
+
+def name_problem(name: str) -> str:
+    """Why a text cannot name a run and what to use, or the empty text. No such name leaves its folder or formats a page."""
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}", name):
+        return f"use letters, digits, - and _, at most {LONGEST_NAME}"
+    return f"submissions/{name} holds something else; use another name" if name in TAKEN else ""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The files of one run; a folder's first two digits are the number of the only notebook that writes to it."""
+    """The files of one run; a folder's first two digits are the number of the only notebook that writes to it.
+
+    Raises SettingsError for a name that is none, whoever gives it: a command, a notebook's parameters, a job file.
+    """
 
     name: str
+
+    def __post_init__(self) -> None:
+        if problem := name_problem(self.name):
+            raise SettingsError(f"run {self.name[:LONGEST_NAME]!r}: {problem}")
 
     @property
     def root(self) -> Path:

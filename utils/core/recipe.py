@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from utils.core.errors import ProfileError
 from utils.core.files import write_text
+from utils.core.paths import LONGEST_NAME
 
 Scheme = Literal["query", "report", "strict", "leave-language"]
 # Fields that change no result: names, which rows there are (the rows themselves are hashed), and how the work is laid out.
@@ -19,11 +22,21 @@ ADDED = ("expansion", "typos", "joint", "parents", "siblings")  # fields that ar
 IDEAS = (*ADDED, "level_dropout", "level_markers", "noisy_labels")  # fields that change what a network trains on
 
 
+def name_problem(name: str) -> str:
+    """Why a text cannot name a recipe and what to use, or the empty text.
+
+    A name is a folder's, and stands in tables, CSV files and sentences: it leaves no folder, formats no page, begins no formula.
+    """
+    if len(name) <= LONGEST_NAME and re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name):
+        return ""
+    return f"use letters, digits, and ., - or _ between them, at most {LONGEST_NAME}"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One candidate of the bake-off. `name` is used in tables, folder names and error messages.
 
-    Lengths are in tokens, batches in rows, shares in 0..1.
+    Lengths are in tokens, batches in rows, shares in 0..1. Raises ProfileError for a name that is none, also one read from a file.
     """
 
     name: str
@@ -82,6 +95,10 @@ class Recipe:
     zero_stage: Literal[0, 2, 3] = 0  # DeepSpeed ZeRO stage; 0 = no DeepSpeed
     offload: bool = False  # with ZeRO: optimizer state (with stage 3 also weights) in host memory
     seed: int = 2025
+
+    def __post_init__(self) -> None:
+        if problem := name_problem(self.name):
+            raise ProfileError(f"recipe {self.name[:LONGEST_NAME]!r}: {problem}")
 
     def with_(self, **changes: Any) -> "Recipe":
         """The same recipe with some fields changed. Raises TypeError for an unknown field."""

@@ -105,7 +105,7 @@ def parse_part(part: str) -> tuple[int, int] | None:
     """`"2/3"` -> (2, 3); None for the empty text. Raises ValueError, with what to write, for any other."""
     if not part:
         return None
-    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
+    match = re.fullmatch("([1-9][0-9]*)/([1-9][0-9]*)", part)
     if match is None:
         raise ValueError(f"{part}: write K/N, as in 1/2")
     number, count = map(int, match.groups())

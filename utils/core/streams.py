@@ -1,9 +1,15 @@
-"""Standard output and error of a command: no character that a terminal's encoding lacks may end a run."""
+"""Standard output and error of a command: no character that a terminal's encoding lacks may end a run, no password is shown."""
 
+import re
 import sys
 
 # As Python's own error stream writes such characters.
 ESCAPES = "backslashreplace"
+
+
+def hide_passwords(text: str) -> str:
+    """A text whose addresses have lost what stands before their host: a user's name and password."""
+    return re.sub(r"://[^\s'\"]*@", "://****@", text)
 
 
 def accept_all_text() -> None:

@@ -1,18 +1,48 @@
-"""Parquet tables between the notebooks: write, read, hash and cap them."""
+"""Tables: parquet between the notebooks, CSV for people; write, read, hash and cap them."""
 
+import csv
 import hashlib
+import io
 from pathlib import Path
 
 import pandas as pd
 
 from utils.core.errors import DataError
-from utils.core.files import write_with
+from utils.core.files import write_text, write_with
 from utils.core.schema import TASKS
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how a cell begins that a spreadsheet computes
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as parquet atomically, without its index."""
     write_with(path, lambda temporary: table.to_parquet(temporary, index=False))
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV atomically, without its index. No text begins a formula when a spreadsheet opens it: one that would is quoted
+    by a `'`; numbers stay what they are.
+    """
+    written = io.StringIO(table.to_csv(index=False, quoting=csv.QUOTE_ALL), newline="")
+    write_text(path, "".join(_write_row([_as_text(cell) for cell in row]) for row in csv.reader(written)))
+
+
+def _write_row(cells: list[str]) -> str:
+    """A line of a CSV file; the module's own line end makes it quote every kind of line end within a cell."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _as_text(cell: str) -> str:
+    """A cell of a CSV file as no spreadsheet computes it."""
+    if not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:

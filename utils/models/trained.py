@@ -9,7 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
+from utils.core.errors import WeightsError
 from utils.core.recipe import Recipe
+from utils.core.tensors import ADAPTER_CONFIG, file_problem
 from utils.models.encoders import EncoderClassifier
 from utils.models.precision import HALF
 from utils.models.zoo import NON_TEXT_MODULES, ZOO
@@ -50,6 +52,7 @@ def make_trainable(model: nn.Module, recipe: Recipe, start: Path | None = None) 
         base.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.tuning == "lora":
         if start is not None:
+            _check_file(start / ADAPTER)
             return _keep_dtype(PeftModel.from_pretrained(model, start, is_trainable=True), recipe)
         task = None if isinstance(model, EncoderClassifier) else TaskType.SEQ_CLS
         config = LoraConfig(
@@ -92,13 +95,21 @@ def save_trained(model: nn.Module, folder: Path, values: dict[str, Tensor] | Non
         save_file(values, folder / TRAINED)
 
 
+def _check_file(path: Path) -> None:
+    """Raise WeightsError where a training's parameters are missing, damaged or a pickle, which peft would read."""
+    if problem := file_problem(path):
+        raise WeightsError(f"{path.parent}: {problem}; delete the folder and train again")
+
+
 def load_trained(model: nn.Module, folder: Path) -> nn.Module:
     """Load what `save_trained` wrote into a network that comes from `load_network`.
 
     An adapter is merged into the weights, for speed, unless they are quantised: rounding would lose it. Raises ValueError
-    for tensors of another network.
+    for tensors of another network, WeightsError for a file that is missing or not safetensors: nothing else is read.
     """
-    if (folder / ADAPTER).exists():
+    lora = (folder / ADAPTER_CONFIG).exists()
+    _check_file(folder / (ADAPTER if lora else TRAINED))
+    if lora:
         adapted = PeftModel.from_pretrained(model, folder)
         return adapted if getattr(model, "is_quantized", False) else adapted.merge_and_unload()
     tensors = load_file(folder / TRAINED)

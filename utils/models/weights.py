@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 from utils.core.errors import WeightsError
 from utils.core.schema import PARAMETER_LIMIT
+from utils.core.streams import hide_passwords
+from utils.core.tensors import Span, code_problem, file_problem, read_spans
 from utils.models.packages import unpack
 from utils.models.zoo import ZOO, Model
 
@@ -17,41 +19,16 @@ FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]  # what is downloaded of
 # Small files that change what a network answers: its config, how it generates, its tokenizer.
 SETTINGS = ("config.json", "generation_config.json", "*token*.json", "*vocab*", "merges.txt", "*.model", "*.spm")
 WINDOWS, WINDOW = 8, 4096  # how many pieces of a tensor identify it, and their bytes; a smaller tensor is read whole
-HEADER_LIMIT = 100_000_000  # bytes; safetensors allows no longer header
-
-Span = tuple[int, int]  # bytes of a file, from and to
-
-
-def _spans(file: BinaryIO, size: int) -> tuple[bytes, list[Span]]:
-    """The header of an open safetensors file of `size` bytes, and where each tensor lies. Raises ValueError for another file."""
-    start = 8 + int.from_bytes(file.read(8), "little")
-    if not 8 < start <= min(size, HEADER_LIMIT):
-        raise ValueError("no safetensors file, or a part of one")
-    header = file.read(start - 8)
-    tensors = [tensor for name, tensor in json.loads(header).items() if name != "__metadata__"]
-    spans = sorted((start + first, start + last) for first, last in (tensor["data_offsets"] for tensor in tensors))
-    if spans and spans[-1][1] > size:
-        raise ValueError("shorter than its header says")
-    return header, spans
-
-
-def _file_problem(path: Path) -> str:
-    """Why a safetensors file cannot be read, or the empty text."""
-    try:
-        with path.open("rb") as file:
-            _spans(file, path.stat().st_size)
-    except OSError as error:
-        return f"{path.name} cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error) if type(error) is ValueError else "a damaged header"
-        return f"{path.name} is damaged ({reason})"
-    return ""
 
 
 def find_problem(folder: Path) -> str:
-    """Why a folder's weights cannot be used, or the empty text: no config, a missing shard, a file that was not copied to its end."""
+    """Why a folder's weights cannot be used, or the empty text: no config, a missing shard, a file that was not copied to its end, code
+    where there should be data.
+    """
     if not (folder / "config.json").is_file():
         return "config.json is missing"
+    if problem := code_problem(folder):
+        return problem
     index = folder / "model.safetensors.index.json"
     try:
         shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.exists() else set()
@@ -61,7 +38,13 @@ def find_problem(folder: Path) -> str:
     missing = sorted(shards - {path.name for path in files})
     if missing or not files:
         return f"{missing[0] if missing else 'model.safetensors'} is missing"
-    return next((problem for problem in map(_file_problem, files) if problem), "")
+    return next((problem for problem in map(file_problem, files) if problem), "")
+
+
+def check_code(folder: Path) -> None:
+    """Raise WeightsError where a folder's network or tokenizer would be code, before a library runs it or asks a person whether to."""
+    if problem := code_problem(folder):
+        raise WeightsError(f"{folder}: {problem}")
 
 
 def is_converted(folder: Path) -> bool:
@@ -83,10 +66,10 @@ def _from_hub(entry: Model, offline: bool, patterns: list[str]) -> tuple[Path | 
 
 
 def _cause(error: BaseException) -> str:
-    """The error that began a chain, on one line."""
+    """The error that began a chain, on one line, without the password of a mirror or a proxy."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = " ".join(str(error).split())
+    text = hide_passwords(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
@@ -105,7 +88,7 @@ def resolve(name: str, models: Path | str | None = None, offline: bool = True) -
     """The local folder of a model: under `models` (empty: none), the hub's cache, the hub, or an installed package, in that order.
 
     `offline` leaves the hub out. Raises WeightsError, which lists the sources, what is wrong with each that has something, and
-    the command that gets the weights.
+    the command that gets the weights; at once where `models` holds code instead of weights (`check_code`).
     """
     entry = _entry(name)
     problems: list[str] = []
@@ -127,12 +110,19 @@ def resolve(name: str, models: Path | str | None = None, offline: bool = True) -
 
 def _folders(name: str, entry: Model, models: Path | str | None) -> Iterator[Path]:
     """The folders on this machine in which a model may lie, in the order in which they are looked into."""
-    if models:
-        names = (name, entry.hub.split("/")[-1], entry.hub)
-        yield from filter(Path.is_dir, (Path(models) / folder for folder in names))
+    yield from _named_folders(name, entry, models)
     snapshot, _ = _from_hub(entry, True, FILES)
     if snapshot is not None:
         yield snapshot
+
+
+def _named_folders(name: str, entry: Model, models: Path | str | None) -> list[Path]:
+    """A model's folders under the one that a person named. Raises WeightsError where one of them holds code."""
+    names = (name, entry.hub.split("/")[-1], entry.hub) if models else ()
+    folders = list(filter(Path.is_dir, (Path(models or "") / folder for folder in names)))
+    for folder in folders:
+        check_code(folder)
+    return folders
 
 
 def _entry(name: str) -> Model:
@@ -151,6 +141,7 @@ def check(name: str, models: Path | str | None = None, offline: bool = True) -> 
     Raises WeightsError where it is not, as `resolve` does.
     """
     entry = _entry(name)
+    _named_folders(name, entry, models)
     try:
         folder = resolve(name, models)
     except WeightsError:
@@ -201,7 +192,7 @@ def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
         content.update(f"{path.name} {size}\n".encode())
         with path.open("rb", buffering=0) as file:
             if path.suffix == ".safetensors":
-                header, spans = _spans(file, size)
+                header, spans = read_spans(file, size)
                 content.update(header)
                 _hash_spans(content, file, spans)
             elif path.name == "model.bin":
@@ -226,11 +217,12 @@ def _hash_spans(content: Any, file: BinaryIO, spans: list[Span]) -> None:
 def count_parameters(folder: Path) -> int:
     """Number of parameters of the network that a folder's config describes; no weights are loaded.
 
-    Raises WeightsError for a config that describes none.
+    Raises WeightsError for a config that describes none, or asks for code.
     """
     import torch
     from transformers import AutoConfig, AutoModel
 
+    check_code(folder)
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(AutoConfig.from_pretrained(folder))

@@ -179,7 +179,7 @@ def _cost_recipe(recipe: Recipe) -> Recipe:
         "sequence_tokens", "checkpointing",
     )  # fmt: skip
     fields = {name: getattr(recipe, name) for name in names}
-    return Recipe("", **fields, zero_stage=min(recipe.zero_stage, 2))
+    return Recipe("plan", **fields, zero_stage=min(recipe.zero_stage, 2))
 
 
 @cache

@@ -124,7 +124,7 @@ def measure_host(recipe: Recipe, folder: str = "") -> Host:
     gpu = torch.cuda.is_available()
     if gpu:
         names.append("precision")
-    host = _measure(Recipe("", **{name: getattr(recipe, name) for name in names}), folder)
+    host = _measure(Recipe("plan", **{name: getattr(recipe, name) for name in names}), folder)
     if gpu:
         torch.cuda.empty_cache()  # the run's own networks want this memory
     return host

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from utils.core import paths
+from utils.core.streams import hide_passwords
 
 WORKS, ABSENT, BROKEN = "works", "absent", "broken"
 
@@ -125,7 +126,8 @@ def examine() -> list[Finding]:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 findings.append(check())
         except Exception as error:  # whatever an installation can raise
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}; run: ./run_all.sh --setup"
+            reason = hide_passwords(" ".join(str(error).split()))[:200]
+            text = f"{type(error).__name__}: {reason}; run: ./run_all.sh --setup"
             findings.append(Finding(part, BROKEN, text))
     return findings
 

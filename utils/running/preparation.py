@@ -12,6 +12,7 @@ from utils.core.errors import DeviceError
 from utils.core.files import sweep
 from utils.data.raw import Raw, read_folder
 from utils.models import weights
+from utils.models.zoo import ZOO
 from utils.profiles.base import Profile
 from utils.running import lock
 from utils.sample import dataset
@@ -96,7 +97,11 @@ def check_accelerator(profile: Profile) -> None:
 def check_networks(profile: Profile, models: str) -> list[str]:
     """The networks that a profile reads, all of them within the rule and to be had. Raises WeightsError, before any long download."""
     cache.check([profile.translation, profile.retranslation], paths.translations(profile.cache))
-    networks = [name for name in profile.models if not weights.is_converted(Path(models or ".") / name)]
+    converted = {name: Path(models or ".") / name for name in profile.models if ZOO[name].translates}
+    converted = {name: folder for name, folder in converted.items() if weights.is_converted(folder)}
+    networks = [name for name in profile.models if name not in converted]
+    for folder in converted.values():
+        weights.check_code(folder)
     for name in networks:
         weights.check(name, models, profile.offline)
     return networks

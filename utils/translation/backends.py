@@ -10,7 +10,7 @@ from utils.core.errors import DataError, WeightsError
 from utils.core.paths import SOURCES
 from utils.core.schema import UNSPACED
 from utils.data.text import TEXT_VERSION
-from utils.models.weights import identity, is_converted, resolve
+from utils.models.weights import check_code, identity, is_converted, resolve
 from utils.models.zoo import ZOO
 from utils.translation.glossary import look_up, read_terms, turn_round
 
@@ -75,6 +75,7 @@ def neural_backend(folder: Path, name: str, target: str = "en") -> Backend:
     family = ZOO[name].family
     if not ZOO[name].translates:
         raise WeightsError(f"{folder}: {family} does not translate; use a MADLAD-400 or NLLB-200 model")
+    check_code(folder)
     kind = "ctranslate2" if is_converted(folder) else "transformers"
     decoding = f"beams {seq2seq.BEAMS}, at most {seq2seq.MAX_NEW} tokens"
     version = f"{name}, {kind}, {identity(folder)}, {decoding}, {VERSION}.{TEXT_VERSION}{_into(target)}"

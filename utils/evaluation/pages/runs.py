@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from utils.core.paths import Run, index_page
+from utils.core.paths import Run, index_page, name_problem
 from utils.core.schema import TASKS
 from utils.evaluation import leaderboard
 from utils.evaluation.pages import document
@@ -178,9 +178,9 @@ def read_facts(run: Run) -> Facts:
 
 
 def read_all() -> list[Facts]:
-    """The facts of every folder beside the index: finished runs first, the newest on top."""
+    """The facts of every run's folder beside the index: finished runs first, the newest on top."""
     folder = index_page().parent
-    names = [path.name for path in folder.glob("[!.]*") if path.is_dir()]
+    names = [path.name for path in folder.glob("*") if path.is_dir() and not name_problem(path.name)]
     return sorted(
         (read_facts(Run(name)) for name in names), key=lambda facts: (bool(facts.problem), -facts.moment.timestamp())
     )
