@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
 
@@ -36,6 +38,39 @@ sys.addaudithook(note)
 """
 
 
+SECRET = "planted-secret"
+SECRETS = {
+    name: f"{number}-{SECRET}"
+    for number, name in enumerate(
+        ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN")
+    )
+} | {
+    "PIP_INDEX_URL": f"https://user:{SECRET}@127.0.0.1:9/simple",
+    "PIP_EXTRA_INDEX_URL": f"https://user:{SECRET}@127.0.0.1:9/more",
+    "HTTPS_PROXY": f"http://user:{SECRET}@127.0.0.1:9",
+}  # fmt: skip
+
+
+def plant_secrets(folder: Path) -> dict[str, str]:
+    """An environment full of secrets, and two files of them that libraries look for."""
+    (folder / "token").write_text(SECRET)
+    (folder / "netrc").write_text(f"machine 127.0.0.1 login user password {SECRET}\n")
+    (folder / "netrc").chmod(0o600)
+    return SECRETS | {"HF_HOME": str(folder), "NETRC": str(folder / "netrc")}
+
+
+def files_with(words: bytes, *folders: Path) -> list[str]:
+    """The files under folders, those within archives too, that hold some bytes."""
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()):
+        contents = [path.read_bytes()]
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                contents += map(archive.read, archive.namelist())
+        found += [path.name] * any(words in content for content in contents)
+    return found
+
+
 @dataclass(frozen=True)
 class Smoke:
     """A smoke run that has ended."""
@@ -57,7 +92,11 @@ def smoke(
     """The smoke run on the embedded sample, on tiny networks or on the packaged weights."""
     folder = tmp_path_factory.mktemp("watch")
     (folder / "sitecustomize.py").write_text(WATCHER)
-    watched = environment | {"PYTHONPATH": f"{folder}{os.pathsep}{project}", "OPENED_LOG": str(folder / "opened.log")}
+    watched = (
+        environment
+        | plant_secrets(folder)
+        | {"PYTHONPATH": f"{folder}{os.pathsep}{project}", "OPENED_LOG": str(folder / "opened.log")}
+    )
     models = ("--models", str(tiny_models)) if request.param == "tiny" else ()
     name = f"test-{request.param}"
     done = shell("./run_all.sh", "--profile", "smoke", "--run", name, *models, env=watched)
@@ -76,6 +115,14 @@ def test_the_pipeline_ends_well_and_says_so(smoke: Smoke) -> None:
     for number, name in ((1, "01_eda"), (3, "03_folds"), (7, "07_ensemble_submit")):
         assert f"[{number}/7] {name} ... " in done.stdout
     assert "ensemble" in done.stdout and done.stdout.strip().endswith("submit.zip")
+
+
+def test_no_secret_of_the_environment_is_left_anywhere(smoke: Smoke, project: Path) -> None:
+    left = [smoke.run.root, smoke.run.submission, project / "data" / "cache", project / "data" / "generated"]
+    assert files_with(SECRET.encode(), *left) == []
+    assert SECRET not in smoke.done.stdout + smoke.done.stderr
+    assert {"run.json", "report.html", "07_ensemble_submit.ipynb"} <= set(files_with(b"smoke", *left))  # it does find
+    assert {"submit.zip", "submit_QC.txt"} <= set(files_with(b'"prediction": 1}', *left))
 
 
 def test_solutions_are_opened_by_notebook_07_alone(smoke: Smoke) -> None:
@@ -301,9 +348,73 @@ def test_a_second_call_reuses_everything_and_a_deleted_table_is_answered_alone(s
     assert (smoke.run.submission / "submit.zip").read_bytes() == before
 
 
-def test_a_part_of_a_run_names_only_what_is_there(tmp_path: Path, small: Path, tiny_models: Path) -> None:
-    """Its overrides are kept, and a later part of the run takes them up; in a folder with all that a path may hold."""
-    shell = open_shell(copy_project(tmp_path / "it's a {copy} ü"))
+QUERY, TITLE = "*q{}* <img src=x onerror=a()>$a$\x1b[31m", "<b>_t_</b>$b$ "  # what would be markup, if it were not text
+
+
+def hostile_folder(folder: Path, small: Path) -> Path:
+    """A copy of a data folder in which every query and target holds HTML, Markdown, formulas and a terminal's escapes."""
+    hostile, numbers = folder / "hostile", {}
+    hostile.mkdir()
+    for path in small.glob("*.txt"):
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        for row in rows:
+            number = numbers.setdefault((row["language"], row["origin_query"]), len(numbers))
+            row["origin_query"] = QUERY.format(number)
+            for key in {"category_path", "item_title"} & row.keys():
+                row[key] = f"{TITLE}{row[key]}"
+        (hostile / path.name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return hostile
+
+
+class Cells(HTMLParser):
+    """The texts of a page's table cells, and every tag within them or with a script of its own."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if self.inside or any(name.startswith("on") for name, _ in attributes):
+            self.tags.append(tag)
+        if tag == "td":
+            self.texts.append("")
+            self.inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag != "td"
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.texts[-1] += data
+
+
+def check_texts(run: Run) -> None:
+    """Executed notebooks show hostile texts as they are: in tables alone, where nothing is markup and no formula is typeset."""
+    texts = []
+    for name in ("01_eda", "02_clean_translate", "03_folds"):
+        cells = json.loads((run.notebooks / f"{name}.ipynb").read_text("utf-8"))["cells"]
+        outputs = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+        tables = ["".join(data["text/html"]) for data in outputs if "text/html" in data]
+        assert tables and all('class="dataframe tex2jax_ignore mathjax_ignore' in table for table in tables)
+        assert not [data for data in outputs if "onerror" in "".join(data.get("text/markdown", ""))]
+        page = Cells((run.notebooks / f"{name}.html").read_text("utf-8"))
+        assert page.tags == [], name
+        texts += page.texts
+    assert sum(bool(re.match(r"\*q\d+\* <img src=x onerror=a\(\)>\$a\$", text)) for text in texts) > 10
+    assert sum(text.startswith(TITLE) for text in texts) > 5
+
+
+def test_a_part_of_a_run_names_only_what_is_there(
+    tmp_path: Path, small: Path, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its overrides are kept, and a later part of the run takes them up; in a folder with all that a path may hold, and on texts with
+    all that would be markup.
+    """
+    small, copy = hostile_folder(tmp_path, small), copy_project(tmp_path / "it's a {copy} ü")
+    shell = open_shell(copy)
     command = ("./run_all.sh", "--profile", "smoke", "--run", "test-part", "--data", small, "--models", tiny_models)
     first = shell(*command, "--only", "01", "--rows", "150")
     assert first.returncode == 0, first.stderr[-3000:]
@@ -315,6 +426,9 @@ def test_a_part_of_a_run_names_only_what_is_there(tmp_path: Path, small: Path, t
     assert [done.returncode for done in later] == [0, 0], later[-1].stderr[-3000:]
     assert "of 400 training rows" in later[1].stdout
     assert all(int(count) <= 150 for count in re.findall(r"Q[CI]: (\d+) of 400 training rows", later[1].stdout))
+    assert "\x1b" not in "".join(done.stdout + done.stderr for done in (first, *later))
+    monkeypatch.setattr(paths, "ROOT", copy)
+    check_texts(Run("test-part"))
 
 
 def one_task_folder(folder: Path, small: Path, task: str) -> Path:

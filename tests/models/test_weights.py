@@ -232,6 +232,17 @@ def test_a_folder_of_code_is_refused_by_name_and_nothing_of_it_runs(
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["Own", "RagTokenizer", "BertJapaneseTokenizer"])
+def test_a_tokenizer_of_a_class_of_its_own_is_read_as_data_or_refused_by_name(
+    name: str, e5: Path, tmp_path: Path
+) -> None:
+    shutil.copy(e5 / "config.json", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\na\n")
+    with pytest.raises(WeightsError, match=r"no tokenizer can be read \(.*\); copy or download tokenizer\.json"):
+        build.load_tokenizer(tmp_path)
+
+
 def test_a_translator_that_was_converted_runs_no_code_either(tmp_path: Path) -> None:
     from utils.translation.backends import open_backend
 
@@ -279,6 +290,7 @@ def name_another_shard(folder: Path) -> None:
         (name_another_shard, "model-2.safetensors is missing"),
         (lambda folder: (folder / "model.safetensors.index.json").write_text("{"), "index.json is damaged"),
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda folder: (folder / "model.safetensors").write_bytes(pickle_of(folder)), "a pickle under another name"),
         (lambda folder: torch.save({}, folder / "model.safetensors"), "a pickle under another name"),
     ],

@@ -30,11 +30,20 @@ def is_encoder(folder: Path) -> bool:
 
 @cache
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a model folder; it pads on the right, with the end token where it has no padding token."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    """The fast tokenizer of a model folder; it pads on the right, with the end token where it has no padding token.
+
+    Raises WeightsError where transformers reads none from the folder's data.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.is_fast:
+            return tokenizer
+        reason = f"{type(tokenizer).__name__} is no fast one"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+    raise WeightsError(f"{folder}: no tokenizer can be read ({reason}); copy or download tokenizer.json")
 
 
 def load_network(recipe: Recipe, folder: Path) -> nn.Module:

@@ -18,6 +18,7 @@ from utils.models.zoo import ZOO, Model
 FILES = ["*.safetensors", "*.json", "*.model", "*.txt"]  # what is downloaded of a repository
 # Small files that change what a network answers: its config, how it generates, its tokenizer.
 SETTINGS = ("config.json", "generation_config.json", "*token*.json", "*vocab*", "merges.txt", "*.model", "*.spm")
+TOKENIZERS = ("tokenizer.json", "*.model", "*.spm", "vocab*")  # files from which a tokenizer is made, one of them
 WINDOWS, WINDOW = 8, 4096  # how many pieces of a tensor identify it, and their bytes; a smaller tensor is read whole
 
 
@@ -38,6 +39,8 @@ def find_problem(folder: Path) -> str:
     missing = sorted(shards - {path.name for path in files})
     if missing or not files:
         return f"{missing[0] if missing else 'model.safetensors'} is missing"
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+        return "tokenizer.json is missing"
     return next((problem for problem in map(file_problem, files) if problem), "")
 
 
