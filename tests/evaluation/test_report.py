@@ -133,6 +133,10 @@ def test_the_page_loads_nothing_from_elsewhere(run: paths.Run) -> None:
 LONG = "_".join(f"{number:04d}" for number in range(200))  # wider than any screen, without a space
 WIDE = pd.DataFrame([range(1000, 1040)] * 2, index=["a name of many words", "b"]).add_prefix("a_column_").to_html()
 HOSTILE = "<script>window.ran = true</script><img class='foreign' src='https://example.org/x.png' onerror='window.ran = true'>"
+SENDING = "<base href='https://example.org/'><form class='sending' action='javascript:window.ran = true'><input name='a'></form>"
+LINK = "[link](javascript:window.ran=true) <a class='link' href='javascript:window.ran = true'>link</a>"
+COLOURED = f"\x1b[31m{HOSTILE}\x1b[0m $a$ \x1b]0;title\x07 \x1b[8mhidden"  # of a terminal
+PRICES = pd.DataFrame({"query": [HOSTILE[:40], "*a* _b_ `c` $x^2$ $5"]})
 
 
 @pytest.fixture
@@ -143,6 +147,11 @@ def notebook(run: paths.Run) -> Path:
         nbformat.v4.new_output("stream", text=f"a sentence of words {'and words ' * 40}\n{LONG}\n"),
         nbformat.v4.new_output("display_data", {"text/html": WIDE}),
         nbformat.v4.new_output("display_data", {"text/html": HOSTILE}),
+        nbformat.v4.new_output("display_data", {"text/markdown": f"{HOSTILE} {LINK} $x^2$", "text/plain": "m"}),
+        nbformat.v4.new_output("display_data", {"text/html": SENDING}),
+        nbformat.v4.new_output("display_data", {"text/html": PRICES.to_html()}),
+        nbformat.v4.new_output("stream", text=COLOURED),
+        nbformat.v4.new_output("error", ename="E", evalue=HOSTILE, traceback=[COLOURED]),
         nbformat.v4.new_output("display_data", {"application/javascript": "window.ran = true", "text/plain": "plain"}),
         nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(picture).decode()}),
     ]
@@ -189,9 +198,25 @@ def test_no_line_breaks_within_a_word(notebook: Path, width: int) -> None:
 @needs_browser
 def test_a_notebook_runs_no_script_but_its_own_and_loads_nothing(notebook: Path) -> None:
     ran, loaded, plain = ask(notebook, """
-        return [window.ran ?? false, one(".foreign").naturalWidth, all("pre").some((text) => text.textContent.trim() === "plain")];
+        for (const link of all("a[href^=javascript]")) link.click();
+        one(".sending").requestSubmit(); await pause();
+        const loaded = all(".foreign").filter((image) => image.naturalWidth).length;
+        return [window.ran ?? false, loaded, all("pre").some((text) => text.textContent.trim() === "plain")];
     """)  # fmt: skip
     assert (ran, loaded, plain) == (False, 0, True)
+
+
+@needs_browser
+def test_a_notebook_shows_texts_as_they_are(notebook: Path) -> None:
+    """In tables, in what is printed and in errors: no markup, no colours that hide, no formula that is typeset."""
+    cells, streams, elements, typeset, base = ask(notebook, """
+        const texts = (selector) => all(selector).map((element) => element.innerText);
+        return [texts("td"), texts(".output_stdout pre, .output_error pre"), all("td *, pre img, pre script").length,
+                all("mjx-container, .MathJax, script[src]").length, document.baseURI];
+    """)  # fmt: skip
+    assert [text for text in cells if text in PRICES["query"].tolist()] == PRICES["query"].tolist()
+    assert elements == 0 and typeset == 0 and base.startswith("file:")
+    assert sum(f"{HOSTILE} $a$ " in text and "hidden" in text for text in streams) == 2
 
 
 @needs_browser

@@ -20,12 +20,12 @@ def read_asset(name: str) -> str:
 def document(title: str, body: str, script: str = "", images: str = "data:", style: str = "") -> str:
     """A whole document; `title` is text, `body` HTML, `script` a name for `read_asset`, `images` where images may lie.
 
-    Its policy lets the browser run that script alone, and fetch nothing but these images.
+    Its policy lets the browser run that script alone, fetch nothing but these images, and send nothing anywhere.
     """
     code = read_asset(script) if script else ""
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     allowed = f"script-src 'sha256-{digest}'" if code else "script-src 'none'"
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src {images}; {allowed}"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src {images}; {allowed}; base-uri 'none'; form-action 'none'"
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
