@@ -26,6 +26,7 @@ PASSED = {
     "models",
     "hosts",
     "shell",
+    "engines",
     "progress",
 }  # handed to a notebook that takes it
 

@@ -29,7 +29,8 @@ def joined_of(rows: list[Row]) -> pd.DataFrame:
         "query_group": "g" + table["query_group"].astype(str),
         "category_group": "c" + table["category_group"].astype(str),
     }
-    return table.assign(id=range(len(rows)), query="q" + table["query_group"].astype(str), **names)
+    query = "q" + table["query_group"].astype(str)
+    return table.assign(id=range(len(rows)), query=query, query_en=query, **names)
 
 
 def slow_drift(part: list[object], whole: list[object]) -> float:
@@ -100,7 +101,8 @@ def test_a_planted_leak_is_refused(scheme: str) -> None:
         found = found.assign(shared_queries=[0, 2, 0])
     message = {"report": "a category group", "strict": "a category group"}.get(scheme, "a query")
     with pytest.raises(
-        ValueError, match=f"{message} is in both training and validation rows of .*'scheme': '{scheme}'.*notebook 03"
+        leaks.LeakError,
+        match=f"{message} is in both training and validation rows of .*'scheme': '{scheme}'.*notebook 03",
     ):
         leaks.check_leaks(found)
 
@@ -108,17 +110,19 @@ def test_a_planted_leak_is_refused(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("scheme", "column", "is_leak"),
     [
+        ("query", "shared_texts", True), ("strict", "shared_texts", True), ("report", "shared_texts", False),
         ("query", "shared_queries", True), ("strict", "shared_queries", True), ("leave-language", "shared_queries", True),
         ("report", "shared_queries", False), ("report", "shared_category_groups", True), ("strict", "shared_category_groups", True),
         ("query", "shared_category_groups", False), ("leave-language", "shared_category_groups", False),
     ],
 )  # fmt: skip
 def test_each_scheme_answers_for_what_it_separates(scheme: str, column: str, is_leak: bool) -> None:
-    record = {"task": "QC", "scheme": scheme, "fold": 2, "shared_queries": 0, "shared_category_groups": 0, column: 1}
+    record = {"task": "QC", "scheme": scheme, "fold": 2, column: 1}
+    record = dict.fromkeys(["shared_queries", "shared_texts", "shared_category_groups"], 0) | record
     if not is_leak:
         leaks.check_leaks(pd.DataFrame([record]))
         return
-    with pytest.raises(ValueError, match=r"\[\{'task': 'QC', 'scheme': '" + scheme + r"', 'fold': 2\}\]"):
+    with pytest.raises(leaks.LeakError, match=r"\[\{'task': 'QC', 'scheme': '" + scheme + r"', 'fold': 2\}\]"):
         leaks.check_leaks(pd.DataFrame([record]))
 
 

@@ -5,14 +5,14 @@ where queries are expanded.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import GroupKFold
 
-from utils.core.recipe import IDEAS, Recipe, pick
+from utils.core.recipe import PLAIN, Recipe, pick
 from utils.core.schema import AUXILIARY
 from utils.data import folds
 from utils.data.tables import sample_queries
@@ -42,7 +42,6 @@ PATH_ARMS: dict[str, dict[str, Any]] = {  # of QC alone
     "parents": {"parents": SHARE},
     "siblings": {"siblings": SHARE},
 }
-PLAIN = {field.name: field.default for field in fields(Recipe) if field.name in IDEAS}
 # Arms whose changes hang on the rows: one network for both tasks; stage 1 on the other task; the base without a part of the rows and
 # with as many steps; a candidate of another family.
 SPECIAL = (JOINT, TAPT, PART, FAMILY)

@@ -119,6 +119,11 @@ class Run:
         return self.root / (f".lock.{part.replace('/', 'of')}" if part else ".lock")
 
     @property
+    def profile(self) -> Path:
+        """The fields of the profile that the run was started with; see `profiles.bind`."""
+        return self.root / "profile.json"
+
+    @property
     def submission(self) -> Path:
         """Folder of the run's submission."""
         return SUBMISSIONS / self.name
@@ -146,9 +151,14 @@ def raw_file(folder: Path, split: str, task: str) -> Path:
     return folder / f"{split}_{task}.txt"
 
 
+def solution_folder(folder: Path) -> Path:
+    """The folder of a data folder's solutions, which need not be there."""
+    return folder / "solution"
+
+
 def solution_file(folder: Path, split: str, task: str) -> Path:
     """The file with the labels of a dev or test split; a data folder need not have it."""
-    return folder / "solution" / f"{split}_{task}.txt"
+    return solution_folder(folder) / f"{split}_{task}.txt"
 
 
 def translations(name: str) -> Path:

@@ -13,11 +13,12 @@ from utils.core.files import write_text
 from utils.core.paths import LONGEST_NAME
 
 Scheme = Literal["query", "report", "strict", "leave-language"]
-# Fields that change no result: names, which rows there are (the rows themselves are hashed), and how the work is laid out.
-UNHASHED = (
-    "name", "variant_of", "scheme", "folds", "rows", "answer_rows", "auxiliary_rows", "packing", "pack_tokens", "sequence_tokens",
-    "score_tokens", "attention", "compiled", "checkpointing", "zero_stage", "offload",
+# Fields that say how the work is laid out: they change a result by rounding alone.
+LAYOUT = (
+    "packing", "pack_tokens", "sequence_tokens", "score_tokens", "attention", "compiled", "checkpointing", "zero_stage", "offload",
 )  # fmt: skip
+# Fields that change no result: names, which rows there are (the rows themselves are hashed), and the layout.
+UNHASHED = ("name", "variant_of", "scheme", "folds", "rows", "answer_rows", "auxiliary_rows", *LAYOUT)
 ADDED = ("expansion", "typos", "joint", "parents", "siblings")  # fields that are shares of more training rows
 IDEAS = (*ADDED, "level_dropout", "level_markers", "noisy_labels")  # fields that change what a network trains on
 
@@ -105,12 +106,16 @@ class Recipe:
         return replace(self, **changes)
 
 
+PLAIN = {field.name: field.default for field in fields(Recipe) if field.name in IDEAS}
+
+
 def fingerprint(recipe: Recipe, *inputs: str) -> str:
     """Hash of a recipe and of the fingerprints of its inputs; 16 hex digits.
 
-    Fields that do not change a fold's result (`UNHASHED`) are left out.
+    Fields that do not change a fold's result (`UNHASHED`) are left out. `IDEAS` stand at their defaults: what they change are rows, which
+    are among the inputs, and where they change none (a share of no rows, paths where there are none) nothing is another result.
     """
-    content = {k: v for k, v in asdict(recipe).items() if k not in UNHASHED}
+    content = {k: v for k, v in asdict(recipe.with_(**PLAIN)).items() if k not in UNHASHED}
     text = json.dumps([content, *inputs], sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,6 +1,6 @@
 """Training rows and validation rows of every fold, under one of four schemes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from utils.data.tables import sample_queries
 from utils.data.taxonomy import Taxonomy
 
 SCHEMES = ("query", "report", "strict", "leave-language")
+BY_CATEGORY = ("report", "strict")  # where validation rows have category groups of their own
 CATEGORY_COLUMNS = ("category_group", "category_fold")
 NO_CATEGORIES = pd.DataFrame({"category_group": pd.Series(dtype="str"), "category_fold": pd.Series(dtype="int64")})
 
@@ -23,19 +24,32 @@ def make_folds(
 
     All rows of a query group (`groups.query_groups`) are in one fold; folds are alike in language, label and, for QC, top-level
     category, so that category groups (the first `depth` levels) are balanced, as section 1 of the winning report says (arXiv
-    2510.25428). `table` needs `id, language, query, query_en, target, label`. Raises ValueError if there are fewer queries than folds.
+    2510.25428). Where there are fewer such groups than folds, queries of equal text or English stay together; where these are too few,
+    too, equal queries alone. `table` needs `id, language, query, query_en, target, label`. Raises ValueError if there are fewer queries
+    than folds.
     """
     group = query_groups(table)
     if group.nunique() < count:
         print(
             f"notice: {task} has {group.nunique()} groups of like queries, fewer than folds; only equal queries stay together"
         )
-        group = table["query"]
+        group = _by_text(table)
+        group = group if group.nunique() >= count else table["query"]
     category_group = by_target(table, tree, depth)
     stratum = table["language"] + " " + by_target(table, tree, 1)
     fold = assign(group, stratum, table["label"], count, seed, task)
     columns = [table["id"].to_numpy(), fold, group.to_numpy(), category_group.to_numpy()]
     return pd.DataFrame(dict(zip(FOLD_COLUMNS, columns, strict=True)))
+
+
+def _by_text(table: pd.DataFrame) -> pd.Series:
+    """The groups of queries with equal text or equal English, whatever their targets."""
+    return query_groups(table[["query", "query_en"]].assign(target=None))
+
+
+def keeps_english(table: pd.DataFrame) -> bool:
+    """Whether the folds of `table` (of `join_folds`) keep queries of equal English together: all do, but those of too few queries."""
+    return _by_text(table).nunique() > table["fold"].max()
 
 
 def by_target(table: pd.DataFrame, tree: Taxonomy | None, depth: int) -> pd.Series:
@@ -158,6 +172,13 @@ def without_queries(table: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFra
     """The rows of `table` whose query and English are not among the validation rows': the rows allowed in stage 1 of TAPT."""
     english = validation.loc[validation["query_en"] != "", "query_en"]
     return table[~table["query"].isin(validation["query"]) & ~table["query_en"].isin(english)]
+
+
+def lies_in(path: pd.Series, groups: Iterable[str]) -> pd.Series:
+    """Whether each clean path is one of some category groups or lies below one."""
+    starts = tuple(f"{group}," for group in set(groups))
+    inside = {target: f"{target},".startswith(starts) for target in path.unique()}
+    return path.map(inside).astype(bool)
 
 
 def fold_numbers(table: pd.DataFrame, scheme: str) -> list[int]:

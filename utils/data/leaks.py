@@ -1,10 +1,21 @@
-"""What training and validation rows of a scheme share, how its validation rows differ from the test's, and the proof of no leak."""
+"""What training and validation rows of a scheme share, how its validation rows differ from the test's, and alarms: nothing goes on
+where what judges was seen by what is judged.
+"""
 
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from utils.core.paths import Run
+from utils.core.paths import Run, solution_folder
 from utils.core.schema import CLEAN_COLUMNS
-from utils.data.folds import SCHEMES, by_target, fold_numbers, split
+from utils.data.folds import BY_CATEGORY, SCHEMES, by_target, fold_numbers, keeps_english, lies_in, split
 from utils.data.groups import query_groups
 from utils.data.tables import read_table
 from utils.data.taxonomy import Taxonomy
@@ -16,10 +27,14 @@ def find_leaks(table: pd.DataFrame, scheme: str) -> list[dict[str, float]]:
     """One record per fold: what training and validation rows share, and the drift of the validation rows from all rows.
 
     Drift is the total variation distance of the shares (0 = equal, 1 = disjoint). `shared_query_rows` and `unseen_category_rows` are shares
-    of the validation rows: whose query group is also in training, whose category group is not.
+    of the validation rows: whose query group is also in training, whose category group is not. `shared_texts` counts the distinct queries
+    and English queries that stand on both sides, whatever their groups say.
     """
+    texts = ["query", "query_en"] if keeps_english(table) else ["query"]
     codes = table.assign(
-        query_code=pd.factorize(table["query_group"])[0], category_code=pd.factorize(table["category_group"])[0]
+        query_code=pd.factorize(table["query_group"])[0],
+        category_code=pd.factorize(table["category_group"])[0],
+        **{text: pd.factorize(table[text].mask(table[text] == ""))[0] for text in texts},  # -1: no text
     )
     has_categories = bool(table["category_group"].any())
     leaks = []
@@ -34,6 +49,7 @@ def find_leaks(table: pd.DataFrame, scheme: str) -> list[dict[str, float]]:
                 "validation_rows": len(validation),
                 "shared_queries": int(validation.loc[shared, "query_code"].nunique()),
                 "shared_query_rows": _share(shared),
+                "shared_texts": sum(_count_shared(train[text], validation[text]) for text in texts),
                 "shared_category_groups": int(groups[known].nunique()) if has_categories else 0,
                 "unseen_category_groups": int(groups[~known].nunique()) if has_categories else 0,
                 "unseen_category_rows": _share(~known) if has_categories else 0.0,
@@ -42,6 +58,11 @@ def find_leaks(table: pd.DataFrame, scheme: str) -> list[dict[str, float]]:
             }
         )
     return leaks
+
+
+def _count_shared(train: pd.Series, validation: pd.Series) -> int:
+    """Distinct codes on both sides; -1 is no code."""
+    return int(validation[(validation >= 0) & validation.isin(train.unique())].nunique())
 
 
 def _share(mask: pd.Series) -> float:
@@ -124,43 +145,125 @@ def nest_leaks(leaks: pd.DataFrame) -> dict[str, dict[str, list[dict[str, float]
     return by_task
 
 
+class LeakError(RuntimeError):
+    """What judges was seen by what is judged. A defect of the code or of tables that were changed, not of a person's input: the
+    pipeline fails (exit code 1), and no reader takes it for a wrong value.
+    """
+
+
 def check_leaks(leaks: pd.DataFrame) -> None:
-    """Raises ValueError, with schemes and folds, if training and validation rows share what their scheme separates."""
-    queries = leaks[(leaks["scheme"] != "report") & (leaks["shared_queries"] > 0)]
-    groups = leaks[leaks["scheme"].isin(["report", "strict"]) & (leaks["shared_category_groups"] > 0)]
-    for kind, rows in (("a query", queries), ("a category group", groups)):
+    """Raises LeakError, with schemes and folds, if training and validation rows share what their scheme separates."""
+    by_query = leaks["scheme"] != "report"
+    shared = {
+        "a query": leaks[by_query & (leaks["shared_queries"] > 0)],
+        "the text of a query": leaks[by_query & (leaks["shared_texts"] > 0)],
+        "a category group": leaks[leaks["scheme"].isin(BY_CATEGORY) & (leaks["shared_category_groups"] > 0)],
+    }
+    for kind, rows in shared.items():
         if len(rows):
             folds = rows[["task", "scheme", "fold"]].to_dict("records")
-            raise ValueError(f"{kind} is in both training and validation rows of {folds[:5]}; run notebook 03 again")
-
-
-class LeakError(ValueError):
-    """A query that validates stands among training rows."""
+            raise LeakError(f"{kind} is in both training and validation rows of {folds[:5]}; run notebook 03 again")
 
 
 def check_apart(
-    train: pd.DataFrame, validation: pd.DataFrame, name: str, scheme: str, own: pd.Series | None = None
-) -> None:
-    """An alarm before anything trains: no validation row's query, query group or English may stand among the training rows.
+    train: pd.DataFrame, validation: pd.DataFrame, name: str, scheme: str, own: pd.Series | None = None, english: bool = True
+) -> None:  # fmt: skip
+    """An alarm before anything trains: no validation row's query, query group or English may stand among the training rows, nor its
+    category group under a scheme that goes by these.
 
-    `own` marks the training rows that come from the task's own folds; None: none does. Where these share their English with validation
-    rows already (a file of so few queries that folds go by equal queries alone), English is not compared. The scheme `report` lets
-    queries be shared, as the winning report did. Raises LeakError with the first query.
+    `own` marks the training rows that come from the task's own folds; None: none does. Without `english` that of queries is not
+    compared, as folds of so few queries do not keep it apart (`folds.keeps_english`). The scheme `report` lets queries be shared, as
+    the winning report did. Raises LeakError with the first row.
     """
+    if scheme in BY_CATEGORY and own is not None:
+        _check_categories(train, validation, name, own)
     if scheme == "report":
         return
     columns = ["query", "query_group"] if own is not None and "query_group" in train else ["query"]
-    english = validation.loc[validation["query_en"] != "", "query_en"]
-    shares_english = train["query_en"].isin(english)
-    if own is None or not (shares_english & own).any():
-        columns.append("query_en")
-    for column in columns:
-        judged = english if column == "query_en" else validation[column]
-        if len(rows := train[train[column].isin(judged)]):
-            raise LeakError(
-                f"{name}: {len(rows)} training rows share their {column} with validation rows, the first is id {rows['id'].iloc[0]} "
-                f"({rows[column].iloc[0]!r}); run notebooks 02 and 03 again"
-            )
+    for column in [*columns, *(["query_en"] if english else [])]:
+        judged = validation.loc[validation[column] != "", column]
+        _refuse(train[train[column].isin(judged)], column, name)
+
+
+def _check_categories(train: pd.DataFrame, validation: pd.DataFrame, name: str, own: pd.Series) -> None:
+    """Own rows answer for the group that the folds gave them, added ones for their path."""
+    if "category_group" not in validation or not validation["category_group"].any():
+        return
+    if "category_group" in train:
+        _refuse(train[own & train["category_group"].isin(validation["category_group"])], "category_group", name)
+    paths = train[~own & (train["task"] == "QC")] if "task" in train else train[~own]
+    _refuse(paths[lies_in(paths["target"], validation["category_group"])], "target", name)
+
+
+def _refuse(rows: pd.DataFrame, column: str, name: str) -> None:
+    """Raises LeakError for training rows that share a column's values with validation rows, if there are any."""
+    if len(rows):
+        raise LeakError(
+            f"{name}: {len(rows)} training rows share their {column} with validation rows, the first is id {rows['id'].iloc[0]} "
+            f"({rows[column].iloc[0]!r}); run notebooks 02 and 03 again"
+        )
+
+
+def check_unseen(fitted: ArrayLike, judged: ArrayLike, name: str) -> None:
+    """An alarm before anything is judged: no query group of the `judged` rows may be one of the rows that `name` was `fitted` on.
+
+    Raises LeakError with the first one.
+    """
+    judged = pd.Series(np.asarray(judged))
+    _refuse_seen(judged[judged.isin(pd.unique(np.asarray(fitted)))], name)
+
+
+def check_parts(part: ArrayLike, cluster: ArrayLike, name: str) -> None:
+    """`check_unseen` of all parts at once: what is fitted on all parts but one and judges that one. `[rows]` both."""
+    part, cluster = np.asarray(part), pd.Series(np.asarray(cluster))
+    codes = pd.factorize(cluster, use_na_sentinel=False)[0]
+    of_cluster = np.zeros(codes.max(initial=-1) + 1, dtype=part.dtype)
+    of_cluster[codes] = part
+    _refuse_seen(cluster[of_cluster[codes] != part], name)
+
+
+def _refuse_seen(rows: pd.Series, name: str) -> None:
+    if len(rows):
+        raise LeakError(
+            f"{name}: fitted on the query groups of {len(rows)} rows that it judges, the first is {rows.iloc[0]!r}; "
+            "the rows were split wrongly: run notebook 03 and all after it again"
+        )
+
+
+@dataclass
+class Seal:
+    """Keeps a folder shut in this process, whoever asks, until it is lifted."""
+
+    folder: Path
+    shut: bool = True
+
+    def watch(self, event: str, details: tuple[Any, ...]) -> None:
+        """An audit hook: it is called before any file is opened."""
+        if event == "open" and self.shut and isinstance(details[0], (str, bytes, os.PathLike)):
+            path = Path(os.path.realpath(os.fsdecode(details[0])))
+            if self.folder in path.parents:
+                raise LeakError(
+                    f"{path}: solutions are read by notebook 07 alone, once the submission stands; do not read it"
+                )
+
+    def lift(self) -> None:
+        """Let this process open the folder's files."""
+        self.shut = False
+
+
+@cache
+def _hang(folder: Path) -> Seal:
+    """The seal of a folder, one for each process, as no audit hook can be taken away."""
+    seal = Seal(folder)
+    sys.addaudithook(seal.watch)
+    return seal
+
+
+def seal_solution(data: Path) -> Seal:
+    """From now on this process cannot open what lies in a data folder's `solution/`: LeakError, until the seal is lifted."""
+    seal = _hang(solution_folder(data).resolve())
+    seal.shut = True
+    return seal
 
 
 def describe_groups(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

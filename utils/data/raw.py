@@ -72,7 +72,8 @@ def read_file(path: Path, task: str, labelled: bool, name: str = "") -> tuple[pd
 def read_folder(folder: Path) -> Raw:
     """Read and check a whole data folder.
 
-    A task without files is skipped with a notice; `dev_*` may be absent. Raises DataError with files and lines.
+    Its tables are in the order of their ids, so that what is made of them hangs on the rows and not on the order of a file's
+    lines. A task without files is skipped with a notice; `dev_*` may be absent. Raises DataError with files and lines.
     """
     if not folder.is_dir():
         raise DataError(
@@ -97,7 +98,8 @@ def read_folder(folder: Path) -> Raw:
             except DataError as error:
                 problems.append(str(error))
                 continue
-            raw.tables[split, task], raw.counts[path.name] = table, counts
+            raw.tables[split, task] = table.sort_values("id", ignore_index=True)
+            raw.counts[path.name] = counts
             if split == "train":
                 problems += _train_problems(table, path.name)
     if problems:

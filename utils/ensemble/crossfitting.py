@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from utils.data.leaks import check_parts, check_unseen
 from utils.ensemble import decide
 from utils.ensemble.decide import NO_STEPS, SEEN, UNSEEN, Decision, Ensemble, Members, Steps
 from utils.ensemble.second_stage import relate
@@ -38,7 +39,7 @@ def cross_fit_decision(
     """Out-of-fold rows with the `probability`, `threshold` and `prediction` of decisions fitted on other query groups, and their `part`.
 
     `cluster` maps id -> query group. Weights, calibration and threshold (with `per_language` those of languages, and what
-    `steps` say, which need `texts`) are all fitted on the other parts.
+    `steps` say, which need `texts`) are all fitted on the other parts. Raises LeakError where a part is not other queries.
     """
     table, values = decide.align(members)
     part = split_queries(table["id"].map(cluster), seed)
@@ -47,6 +48,8 @@ def cross_fit_decision(
         rows = part == number
         others = set(table["id"][~rows])
         train = {name: member[member["id"].isin(others)] for name, member in members.items()}
+        for name, member in train.items():
+            check_unseen(member["id"].map(cluster), table["id"][rows].map(cluster), f"the decision over {name}")
         decision = decide.fit_decision(train, cluster, texts, steps)
         relations = relate(table["id"][rows], texts) if any(steps) else None
         probability[rows] = decision.probability({name: column[rows] for name, column in values.items()}, relations)
@@ -110,10 +113,12 @@ def choose_steps(
 def compare_stages(staged: pd.DataFrame, plain: pd.DataFrame, cluster: pd.Series, seed: int) -> dict[str, float]:
     """F1 with a step less that without, at thresholds fitted on other queries, with its interval by query group.
 
-    Both are tables of `cross_fit_decision`. Keys: `difference`, `lo`, `hi`.
+    Both are tables of `cross_fit_decision`. Keys: `difference`, `lo`, `hi`. Raises LeakError where a query lies in several parts.
     """
     repeats = min(300, choose_repeats(4 * len(plain)))
     group = plain["id"].map(cluster)
+    for table in (staged, plain):
+        check_parts(table["part"], table["id"].map(cluster), "the choice of a step")
     difference, drawn = paired_differences(staged, plain, group, cross_fitted_f1, repeats, seed)
     low, high = quantiles(drawn)
     return {"difference": difference, "lo": low, "hi": high}
@@ -122,8 +127,9 @@ def compare_stages(staged: pd.DataFrame, plain: pd.DataFrame, cluster: pd.Series
 def compare_thresholds(table: pd.DataFrame, cluster: pd.Series, seed: int) -> dict[str, float]:
     """F1 of thresholds per language less that of one threshold, both cross-fitted, with its interval by query group.
 
-    `table` is of `cross_fit_decision`. Keys: `difference`, `lo`, `hi`.
+    `table` is of `cross_fit_decision`. Keys: `difference`, `lo`, `hi`. Raises LeakError where a query lies in several parts.
     """
+    check_parts(table["part"], table["id"].map(cluster), "the choice of thresholds")
     label, part = table["label"].to_numpy(dtype=float), table["part"].to_numpy()
     probability = table["probability"].to_numpy()
 

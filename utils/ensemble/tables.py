@@ -11,6 +11,7 @@ from utils.core.paths import Run
 from utils.core.recipe import load_all, read_facts
 from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS, ordered
 from utils.data.groups import query_groups
+from utils.data.leaks import check_unseen
 from utils.data.tables import read_table
 from utils.ensemble import decide
 from utils.ensemble.decide import SEEN, UNSEEN, Ensemble, Scale
@@ -169,7 +170,7 @@ def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series, related_sh
     of the test's rows whose query has a like one in training, which `query` validation has none of. A language of the
     training data weighs what its test rows do; each held-out language weighs an equal part of the unseen ones' test rows.
     Returns the rows with `weight`, `kind` and `query_group`; a test file without unseen languages, or a run without
-    held-out ones, has one kind.
+    held-out ones, has one kind. Raises LeakError where the ensemble was fitted on a withheld row's query.
     """
     counts = test["language"].value_counts()
     seen = honest[SEEN]
@@ -177,6 +178,7 @@ def estimate(honest: Tables, test: pd.DataFrame, clusters: pd.Series, related_sh
     parts = [seen.assign(kind=SEEN, weight=_weights(seen["language"], counts))]
     if RELATED in honest and len(honest[RELATED]) >= LEAST_RELATED:
         related = honest[RELATED]
+        check_unseen(seen["id"].map(clusters), related["id"].map(clusters), "the ensemble")
         shares = (counts * related_share).where(counts.index.isin(related["language"].unique()), 0.0)
         parts[0]["weight"] = _weights(seen["language"], counts - shares)
         parts.append(related.assign(kind=SEEN, weight=_weights(related["language"], shares)))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from utils.core.recipe import Recipe
+from utils.data.leaks import check_parts
 from utils.evaluation.intervals import (
     auc_of,
     choose_repeats,
@@ -37,7 +38,7 @@ def compare_means(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
 
     Queries are drawn in each task on their own. What is one choice for both tasks is judged by twice as many rows.
     """
-    pairs = [tuple(table.sort_values("id", ignore_index=True) for table in pair) for pair in pairs]
+    pairs = [_in_order(pair) for pair in pairs]
     repeats = min(choose_repeats(2 * len(left)) for left, _ in pairs)
     means = []
     for measure in (cross_fitted_f1, auc_of):
@@ -50,13 +51,21 @@ def compare_means(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
     return dict(zip(DIFFERENCE, means, strict=True))
 
 
+def _in_order(pair: Pair) -> Pair:
+    """Both tables in the order of their ids. Raises LeakError where a threshold was fitted on a query that it judges."""
+    left, right = (table.sort_values("id", ignore_index=True) for table in pair)
+    for table in (left, right):
+        check_parts(table["part"], table["query_group"], "the choice between candidates")
+    return left, right
+
+
 def compare_seeds(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
     """`compare` in the mean over seeds, each a pair of tables of the same rows as all others.
 
     Every repeat draws the same queries for all seeds, and the seeds, too: neither these queries nor these seeds are all there are.
     Raises ValueError where the rows differ.
     """
-    left, right = ([table.sort_values("id", ignore_index=True) for table in side] for side in zip(*pairs, strict=True))
+    left, right = zip(*map(_in_order, pairs), strict=True)
     if any(table["id"].tolist() != left[0]["id"].tolist() for table in (*left, *right)):
         raise ValueError("seeds are compared on the same rows")
     cluster, rng = left[0]["query_group"], np.random.default_rng(seed)

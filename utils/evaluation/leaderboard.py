@@ -9,6 +9,7 @@ import pandas as pd
 
 from utils.core.recipe import Recipe, read_facts, read_fold_facts
 from utils.core.schema import SCORE_COLUMNS, ordered
+from utils.data.leaks import check_parts
 from utils.data.tables import read_table
 from utils.evaluation.intervals import (
     choose_repeats,
@@ -117,6 +118,8 @@ def language_intervals(
     per_language = set(differ[differ].index.get_level_values(0))
     # Rows of a kind, such as unseen languages, have thresholds of their own; in order of their probability they are sorted fast.
     own = {one: (rows := _descending(probability, kind == one), table.iloc[rows]) for one in np.unique(kind)}
+    for one, (rows, part_of_table) in own.items():
+        check_parts(part[rows], part_of_table["query_group"], f"thresholds of {one}")
     values = []
     for drawn in draw_weights(table["query_group"], choose_repeats(len(table)), seed):
         thresholds = np.empty(len(table))

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from utils.data.leaks import check_parts
+
 Array = NDArray[np.float64]
 Rule = Callable[
     [ArrayLike, ArrayLike, ArrayLike | None], tuple[float, float]
@@ -120,8 +122,12 @@ def cross_fitted_thresholds(
 
 
 def cross_fit(table: pd.DataFrame, cluster: ArrayLike, seed: int) -> pd.DataFrame:
-    """The rows of `table` (`label, probability`) with `part`, `threshold` and `prediction`, cross-fitted by cluster."""
+    """The rows of `table` (`label, probability`) with `part`, `threshold` and `prediction`, cross-fitted by cluster.
+
+    Raises LeakError where a cluster lies in several parts.
+    """
     part = split_queries(cluster, seed)
+    check_parts(part, cluster, "thresholds")
     thresholds = cross_fitted_thresholds(table, part)
     prediction = (table["probability"].to_numpy() >= thresholds).astype(int)
     return table.assign(part=part, threshold=thresholds, prediction=prediction)

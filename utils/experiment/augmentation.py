@@ -43,7 +43,8 @@ def augment(train: pd.DataFrame, validation: pd.DataFrame, recipe: Recipe, sourc
     a column `task` tells whose each is.
 
     Of `expanded` come rows whose source is among the training rows, in languages without any, and none whose query or English stands
-    among the validation rows. Raises ValueError where a source is needed and not there.
+    among the validation rows; of other paths none that a scheme keeps for validation. Raises ValueError where a source is needed and
+    not there.
     """
     if recipe.level_dropout and sources.task == "QC":
         train = drop_levels(train, _tree(recipe, sources.tree), recipe.level_dropout, recipe.seed)
@@ -59,6 +60,9 @@ def augment(train: pd.DataFrame, validation: pd.DataFrame, recipe: Recipe, sourc
     if sources.task == "QC":
         makers = ((recipe.parents, go_up), (recipe.siblings, go_aside))
         more = [(share, make(train, _tree(recipe, sources.tree), recipe.seed)) for share, make in makers if share]
+        if recipe.scheme in folds.BY_CATEGORY:
+            groups = validation["category_group"]
+            more = [(share, rows[~folds.lies_in(rows["target"], groups)]) for share, rows in more]
         parts += [_take(rows, share, len(train), recipe.seed) for share, rows in more]
     # A typing error may make a validation row's query.
     parts[1:] = [part[~part["query"].isin(validation["query"])] for part in parts[1:]]

@@ -19,6 +19,7 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.preprocessing import normalize
 
 from utils.core.recipe import Recipe
+from utils.data.leaks import check_unseen
 from utils.data.tables import sample_queries
 from utils.data.text import split_path, strip_accents, tidy, words
 from utils.evaluation.metrics import log_odds
@@ -185,6 +186,8 @@ def _choose_strength(features: csr_matrix, table: pd.DataFrame, strengths: tuple
     ]
     if not splits:
         return strengths[len(strengths) // 2]
+    for rest, part in splits:
+        check_unseen(queries[rest], queries[part], "the choice of a strength")
     models = [LogisticRegression(C=strength, max_iter=400, random_state=seed) for strength in strengths]
     scores = [cross_val_score(model, features, label, cv=splits, scoring="roc_auc").mean() for model in models]
     return strengths[int(np.argmax(scores))]
@@ -219,6 +222,7 @@ def cross_fit(train: pd.DataFrame, seed: int, parts: int = 3) -> Array | None:
         return None
     odds = np.zeros((len(train), len(recipes)))
     for rest, part in splits:
+        check_unseen(groups[rest], groups[part], "the search for noisy labels")
         for column, recipe in enumerate(recipes):
             odds[part, column] = log_odds(predict(recipe, fit(recipe, train.iloc[rest]), train.iloc[part]))
     probability = np.zeros(len(train))

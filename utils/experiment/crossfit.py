@@ -114,7 +114,12 @@ def gather(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime) -> No
     for name in ("oof", *data.splits):
         parts = [read_table(folder / f"fold{fold}" / f"{name}.parquet") for fold in finished]
         whole = pd.concat(parts, ignore_index=True) if name == "oof" else average_folds(parts)
-        write_table(whole, folder / f"{name}.parquet")
+        write_table(_label(whole, data.train if name == "oof" else data.splits[name]), folder / f"{name}.parquet")
+
+
+def _label(answers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Answers with the labels that the rows have now: no answer hangs on them, so answers stay where a label was corrected."""
+    return answers.assign(label=answers["id"].map(rows.set_index("id")["label"])) if "label" in answers else answers
 
 
 def _gather_engines(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from utils.core.files import write_json
 from utils.core.recipe import load, read_facts, save
+from utils.data.leaks import seal_solution
 from utils.data.predictions import to_predictions
 from utils.data.tables import read_table, write_table
 from utils.experiment import fit, pool
@@ -99,6 +100,7 @@ def fit_fold(job: Job, runtime: Runtime) -> None:
 
 def run_step(job: Job, runtime: Runtime, step: str) -> None:
     """One step of a job; the last one writes its tables and `facts.json`. Weights stay where the job says so."""
+    _seal(runtime)
     engines.check(job.recipe)
     if _on_ranks(job, runtime):
         result = _run_on_ranks(job, runtime, step)
@@ -108,6 +110,12 @@ def run_step(job: Job, runtime: Runtime, step: str) -> None:
         result = STEPS[step](job, runtime)
     if step == ANSWER:
         _finish(job, *result)
+
+
+def _seal(runtime: Runtime) -> None:
+    """Every process of a job begins here."""
+    if runtime.data is not None:
+        seal_solution(runtime.data)
 
 
 def _fit_or_answer(job: Job, runtime: Runtime) -> tuple[Probabilities, dict[str, Any]]:
@@ -120,6 +128,7 @@ STEPS = {TRAIN_FIRST: fit.train_first, TRAIN: fit.train, ANSWER: _fit_or_answer}
 
 def answer_split(job: Job, runtime: Runtime, split: str) -> None:
     """A part of the last step, made beforehand where a device has nothing else to do: the answers of one table."""
+    _seal(runtime)
     if not (path := _answers(job, split)).exists():
         table = job.tables[split]
         probabilities, stats = fit.answer(replace(job, tables={split: table}), runtime)
@@ -191,7 +200,7 @@ def write_job(job: Job, runtime: Runtime, folder: Path, step: str) -> Path:
         "kind": "fit", "step": step,
         "task": job.task, "splits": list(job.tables), "auxiliary": job.auxiliary is not None, "title": job.title,
         "tag": job.tag, "fold": job.fold, "models": str(runtime.models or ""), "offline": runtime.offline,
-        "save_seconds": runtime.save_seconds,
+        "save_seconds": runtime.save_seconds, "data": str(runtime.data or ""),
     }  # fmt: skip
     write_json(folder / "job.json", content)
     return folder / "job.json"
@@ -201,7 +210,8 @@ def read_job(path: Path) -> tuple[Job, Runtime]:
     """What `write_job` wrote."""
     folder, content = path.parent, json.loads(path.read_text("utf-8"))
     local = Path(content["models"]) if content["models"] else None
-    runtime = Runtime(local, content["offline"], "lines", save_seconds=content["save_seconds"])
+    data = Path(content["data"]) if content["data"] else None
+    runtime = Runtime(local, content["offline"], "lines", save_seconds=content["save_seconds"], data=data)
     tables = {name: read_table(folder / f"{name}.parquet") for name in content["splits"]}
     auxiliary = read_table(folder / "auxiliary.parquet") if content["auxiliary"] else None
     train, recipe = read_table(folder / "train.parquet"), load(folder / "recipe.json")
@@ -222,6 +232,7 @@ def read_job(path: Path) -> tuple[Job, Runtime]:
 def run_job(path: Path) -> None:
     """A step of a job, in each of its processes; the first one writes the answers."""
     job, runtime = read_job(path)
+    _seal(runtime)
     step = json.loads(path.read_text("utf-8"))["step"]
     result = STEPS[step](job, runtime)
     if step == ANSWER and ranks.is_main():

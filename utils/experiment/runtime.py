@@ -26,6 +26,7 @@ class Runtime:
     save_seconds: float = 120.0  # between checkpoints
     devices: tuple[str, ...] = ()  # that work on jobs side by side; none: this process does one after the other
     part: tuple[int, int] | None = None  # this machine's part of the jobs and the number of parts; None = all jobs
+    data: Path | None = None  # the data folder, whose solution no job may open
 
     def weights(self, recipe: Recipe) -> Path:
         """The local folder of a recipe's pretrained weights. Raises WeightsError where there is none."""
@@ -41,8 +42,9 @@ def make_runtime(settings: Settings, profile: Profile, style: Style, part: str =
     topology = parse_topology(profile.ranks, settings.hosts, settings.shell)
     models = Path(settings.models) if settings.models else None
     return Runtime(
-        models, profile.offline, style, topology, devices=list_devices(profile.workers), part=parse_part(part)
-    )
+        models, profile.offline, style, topology, devices=list_devices(profile.workers), part=parse_part(part),
+        data=Path(settings.data),
+    )  # fmt: skip
 
 
 def run_ranks(job: Path, topology: Topology, style: Style) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,11 @@ class TaskData:
     expanded: pd.DataFrame | None = None
     tree: Taxonomy | None = None
     suspects: frozenset[int] | None = None  # ids of training rows with a noisy label; None = found in those of the fold
+
+    @cached_property
+    def keeps_english(self) -> bool:
+        """`folds.keeps_english` of what is split."""
+        return folds.keeps_english(self.train)
 
     def count_rows(self) -> pd.Series:
         """Rows of each split that is answered."""
@@ -124,7 +130,7 @@ def make_rows(recipe: Recipe, data: TaskData, fold: int) -> FoldRows:
     """
     train, validation = split_rows(recipe, data, fold)
     title, count = f"{recipe.name} {data.task} fold {fold}", len(train)
-    check_apart(train, validation, title, recipe.scheme, pd.Series(True, index=train.index))
+    check_apart(train, validation, title, recipe.scheme, pd.Series(True, index=train.index), data.keeps_english)
     if recipe.noisy_labels != "keep":
         everything, _ = split_rows(recipe.with_(rows=0), data, fold)
         suspects = find_noise(everything) if data.suspects is None else data.suspects
@@ -134,11 +140,15 @@ def make_rows(recipe: Recipe, data: TaskData, fold: int) -> FoldRows:
             raise UnfitError(f"{title}: {len(table)} {name} rows of one label only; use more rows or fewer folds")
     other, own = other_rows(recipe, data, validation) if recipe.joint else None, train["id"]
     train = augment(train, validation, recipe, Sources(data.task, data.expanded, other, data.tree))
-    check_apart(train, validation, title, recipe.scheme, train["id"].isin(own))
+    check_apart(train, validation, title, recipe.scheme, train["id"].isin(own), data.keeps_english)
+    withheld = data.splits.get(RELATED, validation.head(0))
+    train = train[train["id"].isin(own) | ~train["query"].isin(withheld["query"])]  # what was added may be such a query
+    check_apart(train, withheld, f"{title}, withheld rows", recipe.scheme, english=False)
     train, auxiliary = mark_levels(train, data.task, recipe, data.tree), None
     if recipe.auxiliary_rows:
         auxiliary = auxiliary_rows(recipe, data, validation)
-        check_apart(auxiliary, validation, f"{title}, stage 1", recipe.scheme)
+        for rows, english in ((validation, True), (withheld, False)):
+            check_apart(auxiliary, rows, f"{title}, stage 1", recipe.scheme, english=english)
         auxiliary = mark_levels(auxiliary, AUXILIARY[data.task], recipe, data.tree)
     return FoldRows(train, auxiliary, mark_levels(validation, data.task, recipe, data.tree), count)
 
