@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -14,6 +15,7 @@ import papermill
 import pytest
 
 from utils.core.paths import NOTEBOOKS, ROOT
+from utils.core.settings import Settings
 from utils.pipeline import notebooks
 
 PAGES = notebooks(optional=True)
@@ -181,3 +183,23 @@ def test_ruff_sees_the_notebooks() -> None:
         check=True,
     )
     assert all(str(NOTEBOOKS / path.name) in done.stdout for path in PAGES)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_solutions_are_sealed_from_the_first_cell_and_opened_by_07_once_the_submission_stands(path: Path) -> None:
+    sources = [cell.source for cell in cells(path)]
+    sealed = [number for number, source in enumerate(sources) if "leaks.seal_solution(" in source]
+    lifted = [number for number, source in enumerate(sources) if "seal.lift()" in source]
+    valid = [number for number, source in enumerate(sources) if "submit.require_valid(" in source]
+    readers = [number for number, source in enumerate(sources) if "read_solutions(" in source]
+    assert sealed == [2]
+    assert (lifted, len(valid)) == ((readers, 1) if path.stem.startswith("07") else ([], 0))
+    assert all(number > valid[0] for number in readers)
+
+
+def test_notebook_01_keeps_every_setting_of_a_run() -> None:
+    """What it saves is all that later notebooks know; a setting that it does not take would be lost."""
+    taken = papermill.inspect_notebook(str(PAGES[0])).keys()
+    assert {field.name for field in fields(Settings)} - {"data_hash"} <= taken
+    source = "\n".join(cell.source for cell in cells(PAGES[0]))
+    assert "overrides, engines)" in source and "changes, engines)" in source

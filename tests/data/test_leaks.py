@@ -1,7 +1,10 @@
 """What a scheme shares is counted as a slow reference counts it, and a leak of any kind is refused."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from utils.core import paths
 from utils.data import folds, leaks, taxonomy
+from utils.data.raw import read_solutions
 from utils.data.tables import write_table
 
 # Query group, category, language, label, fold by query, fold by category: folds that are planted, so that they leak.
@@ -234,3 +238,87 @@ def test_groups_are_described_by_their_number_and_the_largest() -> None:
     table = pd.DataFrame({"query": list("abcc"), "query_group": list("aacc"), "category_group": ["x", "y", "", "x"]})
     rows = leaks.describe_groups({"QC": table, "QI": table.assign(query_group=list("accc"), category_group="")})
     assert rows.loc["QC"].tolist() == [4, 3, 2, 2, 2] and rows.loc["QI"].tolist() == [4, 3, 2, 3, 0]
+
+
+# -- alarms ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=20))
+def test_parts_that_share_a_query_group_are_refused_as_each_of_them_is(rows: list[tuple[int, int]]) -> None:
+    cluster = pd.Series([f"g{number}" for number, _ in rows])
+    part = np.array([number for _, number in rows])
+
+    def is_refused(check: Callable[[], None]) -> bool:
+        try:
+            check()
+        except leaks.LeakError as error:
+            assert "query groups of" in str(error) and "; the rows were split wrongly: " in str(error)
+            return True
+        return False
+
+    one_by_one = [
+        is_refused(lambda number=number: leaks.check_unseen(cluster[part != number], cluster[part == number], "a"))
+        for number in set(part)
+    ]
+    assert is_refused(lambda: leaks.check_parts(part, cluster, "a")) == any(one_by_one)
+    assert any(one_by_one) == (len(set(rows)) > len({number for number, _ in rows}))
+
+
+def test_folds_of_enough_queries_keep_equal_english_together() -> None:
+    table = pd.DataFrame(
+        {"query": list("abcdef"), "query_en": list("aabbcc"), "target": "t", "fold": [0, 0, 1, 1, 2, 2]}
+    )
+    assert folds.keeps_english(table) and folds.keeps_english(table.assign(query_en=""))
+    assert not folds.keeps_english(table.assign(query_en="a")) and not folds.keeps_english(table.assign(fold=range(6)))
+
+
+def test_few_groups_of_like_queries_are_split_by_text_and_english_before_text_alone(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """All lists of targets are alike, so that all queries are one group."""
+    pairs = [(number, target) for number in range(12) for target in range(3)]
+    table = pd.DataFrame(pairs, columns=["number", "target"])
+    table = table.assign(
+        id=range(36), query="q" + table["number"].astype(str), label=table["target"] % 2, language="en"
+    )
+    table = table.assign(query_en="e" + (table["number"] // 2).astype(str), target=table["target"].astype(str))
+    split = folds.join_folds(table, folds.make_folds(table, "QI", None, 2, 3, seed=1))
+    assert "fewer than folds" in capsys.readouterr().out
+    assert split.groupby("query_en")["fold"].nunique().max() == 1
+    alone = table.assign(query_en="same")
+    split = folds.join_folds(alone, folds.make_folds(alone, "QI", None, 2, 3, seed=1))
+    assert split.groupby("query")["fold"].nunique().max() == 1 and split["fold"].nunique() == 3
+
+
+@pytest.mark.parametrize("column", ["query", "query_en"])
+def test_a_text_on_both_sides_is_refused_whatever_its_group_says(column: str) -> None:
+    table = real_folds("QC").assign(query_en=lambda rows: "en " + rows["query"])
+    leaks.check_leaks(leaks.compare_schemes(table, "QC"))
+    ends = [table.index[table["fold"] == fold][0] for fold in (0, 1)]
+    table.loc[ends, column] = "same"
+    with pytest.raises(leaks.LeakError, match="the text of a query is in both"):
+        leaks.check_leaks(leaks.compare_schemes(table, "QC"))
+
+
+def test_a_sealed_solution_is_shut_until_the_seal_is_lifted(tmp_path: Path) -> None:
+    (tmp_path / "solution").mkdir()
+    (tmp_path / "solution" / "test_QC.txt").write_text("labels")
+    (tmp_path / "test_QC.txt").write_text("rows")
+    (tmp_path / "link").symlink_to(tmp_path / "solution" / "test_QC.txt")
+    seal = leaks.seal_solution(tmp_path)
+    try:
+        assert (tmp_path / "test_QC.txt").read_text() == "rows" and seal is leaks.seal_solution(tmp_path / "." / "")
+        for read in (
+            (tmp_path / "solution" / "test_QC.txt").read_text, (tmp_path / "link").read_bytes, lambda: read_solutions(tmp_path, "QC"),
+            lambda: os.open(tmp_path / "solution" / "test_QC.txt", os.O_RDONLY), lambda: (tmp_path / "solution" / "new").write_text(""),
+        ):  # fmt: skip
+            with pytest.raises(leaks.LeakError, match=r"solutions are read by notebook 07 alone.*; do not read it"):
+                read()
+    finally:
+        seal.lift()
+    assert (tmp_path / "solution" / "test_QC.txt").read_text() == "labels"
+    leaks.seal_solution(tmp_path)
+    with pytest.raises(leaks.LeakError):
+        (tmp_path / "link").read_text()
+    seal.lift()

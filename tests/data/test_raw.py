@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import pipeline
 from utils.core import paths
 from utils.core.errors import DataError
-from utils.data import raw, tables
+from utils.data import folds, raw, tables
+from utils.data.clean import clean_table
+from utils.data.taxonomy import parse
 
 QUERIES = [f"query {number // 2}" for number in range(40)]
 
@@ -174,3 +176,22 @@ def test_a_solution_that_cannot_be_used_scores_nothing_and_says_so(
     write(folder / "solution", "test_QC.txt", b"{broken")
     assert raw.read_solutions(folder, "QC") == {}
     assert "notice: not scored on test: solution/test_QC.txt:1: not valid JSON" in capsys.readouterr().out
+
+
+@settings(max_examples=15)
+@given(order=st.permutations(range(40)))
+def test_tables_hang_on_the_rows_and_not_on_the_order_of_lines(
+    order: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Read, cleaned, capped, grouped and split: by id all is the same."""
+    paths_of = [f"top {number % 3},low {number % 7}" for number in range(40)]
+    lines = [row(7 * number % 40, category_path=paths_of[number]) for number in range(40)]
+    tables_of = []
+    for rows in (lines, [lines[place] for place in order]):
+        read = raw.read_folder(folder_with(tmp_path_factory.mktemp("order"), rows))
+        train, _ = clean_table(read.tables["train", "QC"], train=True)
+        train = tables.sample_queries(train.assign(query_en=train["query"]), 30, 1)
+        split = folds.make_folds(train, "QC", parse(train["target"]), 1, 3, 5)
+        tables_of.append((read.tables["train", "QC"], train, split))
+    for one, other in zip(*tables_of, strict=True):
+        assert one["id"].is_monotonic_increasing and one.equals(other)

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from utils.ensemble import crossfitting, decide
+from utils.data.leaks import LeakError
+from utils.ensemble import crossfitting, decide, tables
 from utils.ensemble.crossfitting import cross_fit_decision, fit_ensemble
 from utils.ensemble.decide import Members
-from utils.evaluation import thresholds
+from utils.evaluation import choices, leaderboard, thresholds
 from utils.evaluation.metrics import sigmoid
 from utils.evaluation.thresholds import best_threshold, shrunk_thresholds, split_queries
 
@@ -238,3 +239,47 @@ def test_consistent_paths_are_not_adopted_where_nothing_lies_above_anything() ->
     ensemble, _ = fit_ensemble(make_members(), {}, CLUSTER, LANGUAGES, 1, TEXTS, decide.Steps(consistent=True))
     assert not ensemble.decisions["seen"].consistent
     assert ensemble.choices[crossfitting.STEPS["consistent"].format("seen")]["difference"] == 0
+
+
+# -- the alarm: nothing judges a query that it was fitted on -----------------------------------------------------------
+
+
+def deal_out(cluster: pd.Series, seed: int, parts: int = thresholds.PARTS) -> np.ndarray:
+    """A broken `split_queries`: rows of a query lie in several parts."""
+    return np.arange(len(cluster)) % parts
+
+
+def test_no_decision_and_no_threshold_is_fitted_on_a_query_that_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = make_members()
+    rows = members["a"].assign(query_group=lambda table: table["id"].map(CLUSTER))
+    monkeypatch.setattr(crossfitting, "split_queries", deal_out)
+    monkeypatch.setattr(thresholds, "split_queries", deal_out)
+    with pytest.raises(LeakError, match=r"the decision over a: fitted on the query groups of .* rows that it judges"):
+        fit_ensemble(members, {}, CLUSTER, LANGUAGES, 1)
+    with pytest.raises(LeakError, match="thresholds: fitted on"):
+        thresholds.cross_fit(rows, rows["query_group"], 1)
+
+
+def test_no_choice_is_made_by_queries_that_it_was_fitted_on() -> None:
+    good = cross_fit_decision(make_members(), CLUSTER, 1).assign(query_group=lambda table: table["id"].map(CLUSTER))
+    bad = good.assign(part=deal_out(good["id"], 1))
+    chosen = {
+        "the choice of a step": lambda: crossfitting.compare_stages(bad, good, CLUSTER, 1),
+        "the choice of thresholds": lambda: crossfitting.compare_thresholds(bad, CLUSTER, 1),
+        "the choice between candidates": lambda: choices.compare(good, bad, 1),
+        "the choice between candidates: ": lambda: choices.compare_seeds([(bad, good)], 1),
+        "thresholds of 0": lambda: leaderboard.by_language(bad, set(LANGUAGES)),
+    }
+    for name, choose in chosen.items():
+        with pytest.raises(LeakError, match=f"{name.removesuffix(': ')}: fitted on the query groups of"):
+            choose()
+
+
+def test_withheld_rows_are_judged_by_an_ensemble_that_saw_none_of_their_queries() -> None:
+    honest = cross_fit_decision(make_members(), CLUSTER, 1)
+    own, related = honest[honest["part"] > 0], honest[honest["part"] == 0].head(90)
+    answers = {"seen": own, "related": related}
+    test = pd.DataFrame({"language": ["en", "ja"]})
+    assert len(tables.estimate(answers, test, CLUSTER, 0.5))
+    with pytest.raises(LeakError, match="the ensemble: fitted on the query groups of 90 rows"):
+        tables.estimate(answers | {"seen": honest}, test, CLUSTER, 0.5)

@@ -48,7 +48,7 @@ def answer(task: str, config: Profile, models: Path) -> pd.DataFrame:
     """The test rows as an ensemble of the baselines answers them; `oof.parquet` and `test.parquet` of each are left, too."""
     data = task_data.load_task_data(RUN, task, ("test",))
     data = task_data.withhold_related(data, config.recipes(task), 40)
-    recipes = [recipe.with_(folds=(0,)) for recipe in config.recipes(task) if recipe.kind in KINDS]
+    recipes = [recipe.with_(folds=(0,), answer_rows=0) for recipe in config.recipes(task) if recipe.kind in KINDS]
     recipes[0] = recipes[0].with_(noisy_labels="drop")
     crossfit.fit_plans([crossfit.Plan(recipes, data, RUN.bakeoff / task)], Runtime(models, style="none"))
     oof, test = (

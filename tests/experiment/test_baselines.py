@@ -8,8 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 from sklearn.feature_extraction.text import TfidfTransformer
+from threadpoolctl import threadpool_limits
 
 from utils.core.recipe import Recipe
+from utils.data.leaks import LeakError
 from utils.evaluation.metrics import auc
 from utils.experiment import baselines
 
@@ -150,3 +152,33 @@ def test_cosines_choose_the_language_that_says_more() -> None:
     assert auc(label, probability) > 0.99
     expected = expit(cosines[:, 1] * 20 * fitted["slope"][0] + fitted["intercept"][0])
     assert probability == pytest.approx(expected)
+
+
+# -- the alarm ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["a strength", "noisy labels"])
+def test_no_baseline_is_chosen_or_asked_about_queries_that_it_was_fitted_on(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = toy(90, 0)
+    train = train.assign(query_group=train["query"])
+
+    def split(*_: object) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(np.arange(0, 60), np.arange(60, 90))]
+
+    monkeypatch.setattr(baselines.GroupKFold, "split", split)
+    if place == "noisy labels":
+        monkeypatch.setattr(baselines, "fit", None)
+    with pytest.raises(LeakError, match=f"{place}: fitted on the query groups of .*; the rows were split wrongly"):
+        baselines.cross_fit(train, 1) if place == "noisy labels" else baselines.fit(recipe("overlap"), train)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_threads_answer_as_one(kind: str) -> None:
+    train = toy(600, 1)
+    answers = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            answers.append(answer(kind, train, toy(50, 2)))
+    assert np.abs(answers[0] - answers[1]).max() < 1e-6

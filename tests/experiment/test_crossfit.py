@@ -93,6 +93,19 @@ def test_other_training_rows_fit_again_and_rows_of_other_folds_do_not(tmp_path: 
     assert missing(WORDS, TaskData("QI", renamed, DATA.splits), tmp_path, Runtime(style="none")) == []
 
 
+def test_corrected_labels_of_validation_rows_stand_in_the_tables_without_another_fit(tmp_path: Path) -> None:
+    crossfit.fit_plans([Plan([WORDS], DATA, tmp_path)], Runtime(style="none"))
+    before = read_table(tmp_path / "overlap" / "oof.parquet")
+    own = DATA.train["fold"] == 0
+    corrected = DATA.train.assign(label=DATA.train["label"].mask(own & (DATA.train["id"] < 8), 1))
+    data = TaskData("QI", corrected, DATA.splits)
+    assert missing(WORDS, data, tmp_path, Runtime(style="none")) == []
+    crossfit.fit_plans([Plan([WORDS], data, tmp_path)], Runtime(style="none"))
+    after = read_table(tmp_path / "overlap" / "oof.parquet")
+    assert after["probability"].equals(before["probability"]) and list(after.columns) == list(before.columns)
+    assert after["label"].tolist() == corrected["label"][own].tolist() != before["label"].tolist()
+
+
 @pytest.fixture
 def trained(tiny_gemma: Path, tmp_path: Path) -> tuple[Path, Runtime]:
     runtime = Runtime(tiny_gemma, style="none")

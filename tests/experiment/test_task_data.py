@@ -1,5 +1,6 @@
 """Noisy labels are found in training rows by training rows, and no validation row has a say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from utils.core.recipe import Recipe
-from utils.data import folds, leaks
+from utils.data import folds, leaks, taxonomy
 from utils.experiment import baselines, task_data
 from utils.experiment.task_data import TaskData, find_noise, make_rows
 
@@ -121,6 +122,70 @@ def test_the_alarm_goes_off_where_what_keeps_rows_apart_is_broken(monkeypatch: p
             patch.setattr(task_data.folds, "without_queries", lambda rows, validation: rows)
             with pytest.raises(leaks.LeakError, match=r"a QI fold 0.*run notebooks 02 and 03 again"):
                 make_rows(recipe, data, 0)
+
+
+def with_paths(count: int = 240) -> TaskData:
+    """Rows of QC whose category groups, two levels deep, lie in a category fold each; two queries in each fold."""
+    table, _ = make_table(count)
+    number = np.arange(count)
+    paths = [f"top {place % 2},middle {place % 6},low {place % 30}" for place in number]
+    groups = [f"top {place % 2},middle {place % 6}" for place in number]
+    table = table.assign(target=paths, category_group=groups, category_fold=number % 3)
+    return TaskData("QC", table, tree=taxonomy.parse([*paths, "top 0,middle 0", "top 0"]))
+
+
+@pytest.mark.parametrize("scheme", ["report", "strict"])
+def test_category_groups_that_validate_stand_nowhere_in_training(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own rows by the group that the folds gave them, added ones by their path; a group of one path's depth has siblings elsewhere."""
+    data = with_paths()
+    short = data.train.assign(target=data.train["category_group"])
+    data = replace(data, train=short, tree=taxonomy.parse(short["target"]))
+    recipe = RECIPE.with_(scheme=scheme, siblings=0.5, parents=0.5)
+    found = make_rows(recipe, data, 0)
+    added = found.train[found.train["id"] < 0]
+    assert len(added) and not set(found.train["target"]) & set(found.validation["category_group"])
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(leaks.LeakError, match="share their target with validation rows"),
+    ):
+        patch.setattr(task_data.folds, "lies_in", lambda path, groups: pd.Series(False, index=path.index))
+        make_rows(recipe, data, 0)
+    moved = data.train.assign(category_fold=data.train["category_fold"].mask(data.train["id"] == 0, 1))
+    with pytest.raises(leaks.LeakError, match="share their category_group with validation rows, the first is id"):
+        make_rows(recipe, replace(data, train=moved), 0)
+    make_rows(RECIPE, replace(data, train=moved), 0)  # `query` lets category groups be shared
+
+
+@pytest.mark.parametrize("scheme", ["query", "strict"])
+@pytest.mark.parametrize("column", ["query", "query_en"])
+def test_a_query_in_two_folds_is_refused_by_its_text_and_by_its_english(column: str, scheme: str) -> None:
+    data = with_paths()
+    make_rows(RECIPE.with_(scheme=scheme), data, 0)
+    validates = data.train["fold" if scheme == "query" else "category_fold"] == 0
+    ends = [
+        data.train.index[rows][0]
+        for rows in (validates, ~validates & ~data.train["query"].isin(data.train["query"][validates]))
+    ]
+    leaked = data.train.copy()
+    leaked.loc[ends, column] = "same"
+    with pytest.raises(leaks.LeakError, match=f"share their {column} with validation rows"):
+        make_rows(RECIPE.with_(scheme=scheme), replace(data, train=leaked), 0)
+
+
+@pytest.mark.parametrize("changes", [{"typos": 1.0}, {"expansion": 1.0}, {"joint": 1.0}, {"auxiliary_rows": 900}])
+def test_no_source_of_rows_brings_a_withheld_query_into_training(changes: dict) -> None:
+    table, _ = make_table()
+    held = table[table["query"].isin(table["query"].drop_duplicates().tail(4))]
+    own, query = table.drop(held.index), held["query"].iloc[0]
+    foreign = own.assign(source=own["id"], id=-1 - own["id"], language="pl", query=query)
+    data = TaskData(
+        "QI", own, {"related": held}, own.assign(id=-own["id"]).drop(columns="query_group"), expanded=foreign
+    )
+    found = make_rows(RECIPE.with_(**changes), data, 0)
+    assert query not in set(found.train["query"])
+    leaked = replace(data, train=pd.concat([own, held.assign(fold=1)], ignore_index=True))
+    with pytest.raises(leaks.LeakError, match=r"withheld rows: .* share their query with validation rows"):
+        make_rows(RECIPE.with_(**changes), leaked, 0)
 
 
 def test_folds_of_so_few_queries_that_english_is_shared_are_no_alarm() -> None:

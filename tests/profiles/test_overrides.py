@@ -1,13 +1,16 @@
 """Profiles: a selection keeps what every bake-off shows; an override changes just what it names, and says what cannot be."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from utils import profiles
-from utils.core.errors import ProfileError
+from utils.core import paths
+from utils.core.errors import ProfileError, SettingsError
 from utils.core.recipe import Recipe, pick
 from utils.core.schema import TASKS
+from utils.core.settings import Settings
 from utils.profiles import overrides
 from utils.profiles.a100 import A100
 from utils.profiles.base import HELD_OUT, Final, Profile
@@ -200,3 +203,39 @@ def test_what_is_wrong_with_a_candidate_is_said_once() -> None:
     with pytest.raises(ProfileError) as refused:
         profiles.load("laptop", "e5-small.epochs=0")
     assert str(refused.value).splitlines() == ["profile laptop: e5-small: epochs must be more than 0"]
+
+
+# -- a run and the file of its profile -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("edited", "named"),
+    [
+        (replace(LAPTOP, fold_count=4), "fold_count"), (replace(LAPTOP, seed=7, group_depth=2), "group_depth, seed"),
+        (replace(LAPTOP, consistency=True), "consistency"), (replace(LAPTOP, second_stage=False), "second_stage"),
+        (replace(LAPTOP, finals=LAPTOP.finals[:1]), "finals"), (replace(LAPTOP, candidates=LAPTOP.candidates[:-1]), "candidates"),
+        (replace(LAPTOP, candidates=tuple(r.with_(head_rate=9.0) if r.model else r for r in LAPTOP.candidates)), "e5-small.head_rate"),
+        (replace(LAPTOP, workers=3, offline=False, cache="other"), ""),
+        (replace(LAPTOP, candidates=tuple(recipe.with_(score_tokens=99) for recipe in LAPTOP.candidates)), ""),
+    ],
+)  # fmt: skip
+def test_a_profile_that_was_edited_is_not_mixed_with_what_a_run_has_left(
+    edited: Profile, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    run, chosen = paths.Run("a"), Settings("laptop", "/data")
+    assert profiles.open_profile(chosen, run) == LAPTOP  # of a run that has kept none
+    profiles.bind(run, LAPTOP)
+    assert profiles.open_profile(chosen, run) == LAPTOP
+    monkeypatch.setitem(profiles.PROFILES, "laptop", edited)
+    assert profiles.open_profile(chosen) == edited
+    if not named:
+        assert profiles.open_profile(chosen, run) == edited
+        return
+    with pytest.raises(
+        SettingsError, match=r"another than run 'a' was started with .*run notebook 01 with it again"
+    ) as error:
+        profiles.open_profile(chosen, run)
+    assert all(name in str(error.value) for name in named.split(", "))
+    profiles.bind(run, edited)
+    assert profiles.open_profile(chosen, run) == edited
