@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -118,6 +119,7 @@ class SecondStage:
         return measure(own, relations) @ np.array([self.weights[name] for name in FEATURES]) + self.intercept
 
 
+@threadpool_limits.wrap(limits=1)  # with more the weights would hang on their number
 def fit_second_stage(own: Array, relations: Relations, label: ArrayLike) -> SecondStage | None:
     """Fit it on labelled rows of whole queries; None where all labels are the same."""
     label = np.asarray(label)

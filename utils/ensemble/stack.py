@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
 Z = 1.959963984540054  # of a 95 % interval
@@ -26,6 +27,7 @@ class Stack:
     intercept: float
 
 
+@threadpool_limits.wrap(limits=1)  # with more the weights would hang on their number
 def fit_stack(members: dict[str, Array], label: ArrayLike, cluster: ArrayLike) -> Stack:
     """Fit weights and intercept on the members' log-odds `[rows]`.
 

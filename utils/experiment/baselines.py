@@ -2,6 +2,7 @@
 
 Each is a logistic regression on features of its own, or less: `fit` gives its numbers as arrays by name, which a
 file holds and `predict` applies.
+Each is fitted on one thread: several add up in an order of their own, of which the last steps to a solution make more than rounding.
 Words are hashed to columns (Weinberger et al. 2009), so that there is no vocabulary to keep, and none that could be empty.
 """
 
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from utils.core.recipe import Recipe
 from utils.data.leaks import check_unseen
@@ -157,6 +159,7 @@ def _features(recipe: Recipe, table: pd.DataFrame, fitted: Fitted) -> csr_matrix
     return features
 
 
+@threadpool_limits.wrap(limits=1)
 def fit(recipe: Recipe, train: pd.DataFrame) -> Fitted:
     """The arrays of a baseline that reads texts alone, from `query, query_en, target, label`; C is chosen by query-grouped AUC."""
     if recipe.kind == "constant":
@@ -205,6 +208,7 @@ def predict(recipe: Recipe, fitted: Fitted, table: pd.DataFrame) -> Array:
     return 1 / (1 + np.exp(-values))
 
 
+@threadpool_limits.wrap(limits=1)
 def cross_fit(train: pd.DataFrame, seed: int, parts: int = 3) -> Array | None:
     """Out-of-fold probabilities `[rows]` of the training rows themselves, by query group: `FINDERS`, weighed by a logistic regression.
 
@@ -231,6 +235,7 @@ def cross_fit(train: pd.DataFrame, seed: int, parts: int = 3) -> Array | None:
     return probability
 
 
+@threadpool_limits.wrap(limits=1)
 def fit_cosines(cosines: Array, label: NDArray[np.int64], seed: int) -> Fitted:
     """The share of the English cosine, and Platt's two numbers, from cosines `[rows, 2]` for the original and the English query."""
     best = max(_mixtures(), key=lambda mixture: roc_auc_score(label, cosines @ mixture))
