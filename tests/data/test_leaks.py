@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from utils.core import paths
+from utils.core.errors import InputError
 from utils.data import folds, leaks, taxonomy
 from utils.data.raw import read_solutions
 from utils.data.tables import write_table
@@ -299,6 +300,11 @@ def test_a_text_on_both_sides_is_refused_whatever_its_group_says(column: str) ->
     table.loc[ends, column] = "same"
     with pytest.raises(leaks.LeakError, match="the text of a query is in both"):
         leaks.check_leaks(leaks.compare_schemes(table, "QC"))
+
+
+def test_a_leak_is_no_wrong_input_and_no_reader_takes_it_for_one() -> None:
+    """So the pipeline fails with exit code 1, and nothing that reads goes on without the file."""
+    assert not issubclass(leaks.LeakError, (InputError, ValueError, OSError))
 
 
 def test_a_sealed_solution_is_shut_until_the_seal_is_lifted(tmp_path: Path) -> None:

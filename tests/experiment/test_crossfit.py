@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from utils.core.errors import PartDone
 from utils.core.recipe import Recipe, read_facts
+from utils.core.settings import Settings
+from utils.data.leaks import LeakError
 from utils.data.tables import read_table
 from utils.experiment import crossfit, fit
 from utils.experiment.crossfit import Plan
 from utils.experiment.devices import CPU
-from utils.experiment.jobs import share_jobs
-from utils.experiment.runtime import Runtime
+from utils.experiment.jobs import ANSWER, read_job, run_step, share_jobs, write_job
+from utils.experiment.runtime import Runtime, make_runtime
 from utils.experiment.task_data import TaskData
+from utils.profiles.smoke import SMOKE
 
 WORDS = Recipe("overlap", "baseline", kind="overlap")
 TINY = Recipe(
@@ -243,3 +246,16 @@ def test_finals_have_their_held_out_recipes_in_their_folders(tmp_path: Path) -> 
     assert set(oof["language"]) == {"es", "fr"} and oof.groupby("language").size().max() <= 4
     assert not (tmp_path / "QI" / "overlap" / "held-out" / "test.parquet").exists()
     assert (tmp_path / "QI" / "overlap" / "test.parquet").exists()
+
+
+def test_no_process_of_a_job_opens_a_solution(tmp_path: Path) -> None:
+    """Workers and ranks are sealed by their first step, as the notebook is that starts them."""
+    (tmp_path / "solution").mkdir()
+    (tmp_path / "solution" / "test_QI.txt").write_text("labels")
+    runtime = make_runtime(Settings("smoke", str(tmp_path)), SMOKE, "none")
+    assert runtime.data == tmp_path
+    job = crossfit.make_job(WORDS, DATA, 0, tmp_path / "fold0")
+    assert read_job(write_job(job, runtime, tmp_path / "job", ANSWER))[1].data == tmp_path
+    run_step(job, runtime, ANSWER)
+    with pytest.raises(LeakError, match="solutions are read by notebook 07 alone"):
+        (tmp_path / "solution" / "test_QI.txt").read_text()

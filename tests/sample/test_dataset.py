@@ -11,6 +11,7 @@ import pytest
 from utils.core.errors import DataError
 from utils.core.paths import SOURCES
 from utils.core.schema import LANGUAGES, SPLITS, TARGET_KEY, TASKS
+from utils.data import leaks
 from utils.data.raw import Raw, read_folder, read_solution
 from utils.data.taxonomy import parse
 from utils.sample import dataset, lexicon, synthesis
@@ -176,7 +177,9 @@ def test_planted_labels_are_known_for_the_embedded_data_alone(tmp_path: Path) ->
     (tmp_path / dataset.MADE).write_text(json.dumps({"rows": 400}))
     rows = dataset._make_rows(lexicon.load(SOURCES), "QC", "train", 400, 2025)[1]
     planted = {number for number, (_, row) in enumerate(rows, start=1) if row.is_wrong}
-    assert dataset.find_planted(tmp_path, "QC") == planted
+    seal = leaks.seal_solution(tmp_path)
+    assert dataset.find_planted(tmp_path, "QC") == planted  # without a look at the solution
+    seal.lift()
     written = [
         (row["origin_query"], row["category_path"], int(row["label"])) for row in read(tmp_path / "train_QC.txt")
     ]
