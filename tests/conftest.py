@@ -24,7 +24,7 @@ Shell = Callable[..., subprocess.CompletedProcess]
 # Generated cases are the same in every run; `--hypothesis-profile=all` draws fresh ones and prints how to repeat a failure.
 settings.register_profile("default", derandomize=True, database=None, deadline=None)
 settings.register_profile("all", print_blob=True, database=None, deadline=None)
-# `tests/run.sh --long` draws more than ten thousand hostile files, too (`tests/data/test_hostile.py`).
+# `tests/run.sh --long` draws more than ten thousand hostile files, and kills more runs.
 settings.register_profile("long", print_blob=True, database=None, deadline=None)
 settings.load_profile("default")
 # The longest files come first, so that no worker is left with one at the end.
@@ -41,6 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def nothing_beside(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What hypothesis keeps goes to a temporary folder too."""
     configuration.set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
+
+
+def is_long_run() -> bool:
+    """Whether these are the tests of `tests/run.sh --long`; known once pytest has read its arguments."""
+    return settings.get_current_profile_name() == "long"
 
 
 def copy_project(copy: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import is_long_run
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ from utils.submit import format_submission
 from utils.translation import cache
 from utils.translation.backends import Backend
 
-LONG_RUN = settings.get_current_profile_name() == "long"
+LONG_RUN = is_long_run()
 PROBLEM = re.compile(r"[^:]*:\d+: .+; .+|\.\.\. and \d+ more of this file", re.DOTALL)
 ODD = [
     "", " ", "null", "nan", "NaN", "None", "0", "1e999", "\u0000", "a\u0000b", "\u200b", "\ufeffmug", "\u202egum\u202c", "\u2067mug\u2069",

@@ -76,8 +76,9 @@ def draw(random: Random, moment: str, most: float) -> Kill:
     return Kill(moment, number, random.choice([0.0, random.uniform(0, 0.05)]), random.choice(VICTIMS))
 
 
-def family(call: psutil.Process) -> list[psutil.Process]:
+def family(pid: int) -> list[psutil.Process]:
     """A call's processes, itself first."""
+    call = psutil.Process(pid)
     return [call, *call.children(recursive=True)]
 
 
@@ -118,7 +119,7 @@ def strike(command: list[str], project: Path, environment: dict[str, str], kill:
     if stopped and kill.delay:
         os.kill(stopped, signal.SIGCONT)
     time.sleep(kill.delay)
-    processes = family(psutil.Process(process.pid))
+    processes = family(process.pid)
     dead, victims = choose(kill, processes, stopped)
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import is_long_run
 
 from utils.core.errors import LaunchError
 from utils.core.paths import ROOT
@@ -29,6 +30,7 @@ RECIPE = Recipe(
     "tiny", "gemma", "gemma-3-270m", pooling="last", max_length=48, lora_rank=4, batch_rows=8, share_rows=3, pack_tokens=48,
     sequence_tokens=48, score_tokens=96, learning_rate=1e-3, epochs=2.0, checkpointing=True,
 )  # fmt: skip
+LONG_RUN = is_long_run()
 TWO = Topology(ranks=2)
 PATIENCE = 300  # seconds that anything may take on a busy machine
 
@@ -87,7 +89,7 @@ def test_half_precision_with_sharded_weights(tiny_gemma: Path, tmp_path: Path) -
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [2, 3] if LONG_RUN else [3])
 def test_a_killed_rank_is_named_and_the_next_call_ends_as_an_undisturbed_one(
     stage: int, tiny_gemma: Path, tmp_path: Path
 ) -> None:
