@@ -23,7 +23,7 @@ def install():
 PARTS = (
     "utils/__init__.py",
     "utils/core/__init__.py",
-    *(f"utils/core/{n}.py" for n in ("paths", "files", "environment")),
+    *(f"utils/core/{n}.py" for n in ("errors", "paths", "files", "environment")),
 )
 
 
