@@ -60,6 +60,13 @@ VICTIMS = ("all", "call", "kernel", "worker")
 GRACE = 15.0  # seconds in which all processes of a killed run have ended
 
 
+def command_of(process: psutil.Process) -> str:
+    """A process's command line; empty where it has just ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
 @dataclass(frozen=True)
 class Kill:
     """A moment of `MOMENTS`, its number or its second, how long after it, and which processes die."""
@@ -86,10 +93,9 @@ def choose(kill: Kill, processes: list[psutil.Process], stopped: int) -> tuple[s
     """Those of a call's processes that are to die, and what they are; where there is no such one, all."""
     kernels, workers = [], []
     for process in processes[1:]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            command = " ".join(process.cmdline())
-            kernels += [process] if "ipykernel" in command else []
-            workers += [process] if re.search(r"multiprocessing\.(forkserver|spawn)", command) else []
+        command = command_of(process)
+        kernels += [process] if "ipykernel" in command else []
+        workers += [process] if re.search(r"multiprocessing\.(forkserver|spawn)", command) else []
     own = [process for process in workers if process.pid == stopped]
     found = {"call": processes[:1], "kernel": kernels, "worker": own or workers[-1:]}.get(kill.victim)
     return (kill.victim, found) if found else ("all", processes)
@@ -129,7 +135,7 @@ def strike(command: list[str], project: Path, environment: dict[str, str], kill:
             os.kill(stopped, signal.SIGCONT)
     process.wait(60)
     _, alive = psutil.wait_procs(processes, timeout=GRACE)
-    assert not alive, f"{kill}: {[' '.join(orphan.cmdline()) for orphan in alive]} outlived the call"
+    assert not alive, f"{kill}: {[command_of(orphan) for orphan in alive]} outlived the call"
     return dead
 
 

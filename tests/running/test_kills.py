@@ -15,7 +15,7 @@ from random import Random
 import psutil
 import pytest
 from conftest import copy_project, is_long_run, open_environment, open_shell
-from kills import check_files, draw, family, read_cache, strike
+from kills import check_files, command_of, draw, family, read_cache, strike
 
 LONG_RUN = is_long_run()
 SEED = 20
@@ -92,7 +92,7 @@ def test_a_call_that_is_told_to_end_says_so_and_leaves_no_process(
     with (tmp_path / "log").open("w") as log:
         command = [*hunt.command[:-1], number.name, "--only", "01"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
-    while process.poll() is None and not any("ipykernel" in " ".join(p.cmdline()) for p in family(process.pid)[1:]):
+    while process.poll() is None and not any("ipykernel" in command_of(p) for p in family(process.pid)):
         time.sleep(0.01)
     processes = family(process.pid)
     (os.kill if number == signal.SIGTERM else os.killpg)(process.pid, number)
