@@ -1,5 +1,7 @@
 """A row beside the others of its query: every feature against a slow reading of its name, whatever the order of the rows."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +79,17 @@ def test_of_rows_with_the_same_texts_the_first_id_is_the_parent_in_any_order() -
     for ids in ([4, 2, 9], [9, 2, 4], [2, 9, 4]):
         parent = relate(pd.Series(ids), texts).parent
         assert [ids[place] for place in parent if place != NONE] == [2] and parent[ids.index(9)] != NONE
+
+
+def test_new_pairs_in_another_order_have_the_same_parents() -> None:
+    """Their ids are their places: of the same texts in two languages the first English is the parent, wherever it stands."""
+    rows = pd.DataFrame(
+        [("kit", "zoo", "a"), ("kit", "ant", "a"), ("kit", "mid", "a,b")], columns=["query", "query_en", "target"]
+    )
+    for order in itertools.permutations(range(3)):
+        texts = rows.iloc[list(order)].assign(id=range(3))
+        parent = relate(texts["id"], texts).parent
+        assert parent[order.index(2)] == order.index(1)
 
 
 def test_it_learns_what_a_row_alone_does_not_show() -> None:

@@ -95,6 +95,10 @@ def test_a_changed_field_fits_again_what_hangs_on_it(field: str) -> None:
         assert (after.tag, after.answer_tags) == (before.tag, before.answer_tags)
 
 
+def test_a_share_of_no_rows_of_the_other_task_is_not_all_of_them() -> None:
+    assert len(job(joint=1e-3).train) - len(job().train) <= 1 < len(job(joint=0.5).train) - len(job().train)
+
+
 def test_a_number_of_auxiliary_rows_that_changes_none_fits_nothing_again() -> None:
     few, many = job(auxiliary_rows=10_000), job(auxiliary_rows=20_000)
     assert few.auxiliary is not None and few.tag == many.tag != job().tag

@@ -44,16 +44,18 @@ def relate(ids: pd.Series, texts: pd.DataFrame) -> Relations:
     rows = texts.set_index("id")[TEXTS[1:]].loc[ids].fillna("")
     query = pd.factorize(rows["query"])[0]
     pair = rows.groupby(["query_en", "target"], sort=False).ngroup().to_numpy()
-    return Relations(query, pair, _find_parents(query, rows["target"]))
+    return Relations(query, pair, _find_parents(query, rows))
 
 
-def _find_parents(query: Index, target: pd.Series) -> Index:
+def _find_parents(query: Index, rows: pd.DataFrame) -> Index:
     """For each row that of the same query whose target is the longest beginning of its own, up to a comma.
 
-    `target` is by id; of rows with the same texts the one with the first id is taken, whatever their order.
+    `rows` are texts by id; of rows with the same query and target the one with the first English and id is taken, whatever their
+    order: rows that also share their English are answered alike.
     """
-    targets, parents = target.tolist(), np.full(len(target), NONE)
-    last_first = np.argsort(target.index.to_numpy(), kind="stable")[::-1].tolist()
+    targets, parents = rows["target"].tolist(), np.full(len(rows), NONE)
+    english = pd.factorize(rows["query_en"], sort=True)[0]
+    last_first = np.lexsort((rows.index.to_numpy(), english))[::-1].tolist()
     places = {(query[row], targets[row]): row for row in last_first}
     for row, (number, target) in enumerate(zip(query.tolist(), targets, strict=True)):
         above = target

@@ -87,7 +87,7 @@ def _tree(recipe: Recipe, tree: Taxonomy | None) -> Taxonomy:
 def join(train: pd.DataFrame, recipe: Recipe, sources: Sources) -> pd.DataFrame:
     """The rows of one task and as many of the other as the recipe's share says, whole queries, each with its `task`."""
     other = _need(sources.other, recipe, "joint", "the data holds no other task; set it to 0")
-    chosen = sample_queries(other, round(recipe.joint * len(train)), recipe.seed)
+    chosen = sample_queries(other, max(1, round(recipe.joint * len(train))), recipe.seed)  # 0 would be all
     own, others = train[COLUMNS].assign(task=sources.task), chosen[COLUMNS].assign(task=AUXILIARY[sources.task])
     return pd.concat([own, others.assign(id=JOINED - others["id"])], ignore_index=True)
 
