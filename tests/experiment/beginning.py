@@ -1,6 +1,6 @@
 """A run's beginning in a process of its own: notebooks 02 and 03, the baselines, and an ensemble of them, in QC.
 
-python tests/experiment/beginning.py DATA ROOT MODELS      then goes on as notebook 04 does, and opens a solution, which ends it
+python tests/experiment/beginning.py DATA ROOT      then goes on as notebook 04 does, and opens a solution, which ends it
 """
 
 import json
@@ -24,7 +24,7 @@ from utils.experiment.runtime import Runtime
 from utils.profiles.base import Profile
 from utils.translation import backends, cache
 
-KINDS = ("tfidf", "wordpairs", "zeroshot")
+KINDS = ("tfidf", "wordpairs")
 RUN, OVERRIDES = paths.Run("begun"), "smoke.rows=200 smoke.translation=glossary"
 
 
@@ -44,13 +44,13 @@ def prepare_rows(data: Path, config: Profile) -> None:
             write_table(categories, RUN.category_folds)
 
 
-def answer(task: str, config: Profile, models: Path) -> pd.DataFrame:
+def answer(task: str, config: Profile) -> pd.DataFrame:
     """The test rows as an ensemble of the baselines answers them; `oof.parquet` and `test.parquet` of each are left, too."""
     data = task_data.load_task_data(RUN, task, ("test",))
     data = task_data.withhold_related(data, config.recipes(task), 40)
     recipes = [recipe.with_(folds=(0,), answer_rows=0) for recipe in config.recipes(task) if recipe.kind in KINDS]
     recipes[0] = recipes[0].with_(noisy_labels="drop")
-    crossfit.fit_plans([crossfit.Plan(recipes, data, RUN.bakeoff / task)], Runtime(models, style="none"))
+    crossfit.fit_plans([crossfit.Plan(recipes, data, RUN.bakeoff / task)], Runtime(style="none"))
     oof, test = (
         {recipe.name: read_table(RUN.bakeoff / task / recipe.name / f"{split}.parquet") for recipe in recipes}
         for split in ("oof", "test")
@@ -62,17 +62,17 @@ def answer(task: str, config: Profile, models: Path) -> pd.DataFrame:
     return decide.answer(test, fitted.ensemble, data.splits["test"][TEXTS])
 
 
-def main(data: Path, root: Path, models: Path) -> None:
+def main(data: Path, root: Path) -> None:
     """All of it, below `root`."""
     paths.ROOT = root
     task_data.find_noise.__defaults__ = (root / "suspects",)
     crossfitting.choose_repeats = lambda rows: 20
     config = profiles.load("smoke", OVERRIDES)
-    chosen = settings.Settings("smoke", str(data), str(models), overrides=profiles.normalise("smoke", OVERRIDES))
+    chosen = settings.Settings("smoke", str(data), overrides=profiles.normalise("smoke", OVERRIDES))
     settings.save(RUN, chosen)
     profiles.bind(RUN, config)
     prepare_rows(data, config)
-    write_table(answer("QC", config, models), RUN.ensemble / "answers_QC.parquet")
+    write_table(answer("QC", config), RUN.ensemble / "answers_QC.parquet")
 
 
 def open_solution(data: Path) -> None:

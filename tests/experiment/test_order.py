@@ -44,9 +44,9 @@ class Begun(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def begun(small: Path, shuffled: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+def begun(small: Path, shuffled: Path, tmp_path_factory: pytest.TempPathFactory) -> Begun:
     here, there = (tmp_path_factory.mktemp(name) for name in ("here", "there"))
-    script = [sys.executable, ROOT / "tests" / "experiment" / "beginning.py", shuffled, there, tiny_models]
+    script = [sys.executable, ROOT / "tests" / "experiment" / "beginning.py", shuffled, there]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "HF_HUB_OFFLINE": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     other = subprocess.Popen(list(map(str, script)), env=environment, **pipes)
@@ -54,7 +54,7 @@ def begun(small: Path, shuffled: Path, tiny_models: Path, tmp_path_factory: pyte
         patch.setattr(paths, "ROOT", here)
         patch.setattr(crossfitting, "choose_repeats", None)
         patch.setattr(task_data.find_noise, "__defaults__", ())
-        beginning.main(small, here, tiny_models)
+        beginning.main(small, here)
     said, errors = other.communicate(timeout=300)
     return Begun(here, there, other.returncode, said.split("\n", said.count("\n") - 1)[-1], errors)
 
@@ -76,7 +76,7 @@ def test_clean_rows_and_folds_are_the_same(begun: Begun) -> None:
 def test_answers_are_the_same_for_every_candidate_and_the_ensemble(begun: Begun) -> None:
     here, there = runs(begun)
     files = [path.relative_to(here) for path in (*here.glob("04_bakeoff/*/*/*.parquet"), *here.glob("07_ensemble/*"))]
-    assert len(files) == 3 * 2 + 2  # oof and test of each candidate; those of the ensemble
+    assert len(files) == 2 * 2 + 2  # oof and test of each candidate; those of the ensemble
     for file in files:
         one, other = read_table(here / file), read_table(there / file)
         assert one.drop(columns="probability").equals(other.drop(columns="probability")) or "threshold" in one, file
