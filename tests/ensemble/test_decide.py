@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from utils.core.errors import DataError
 from utils.data.predictions import average_folds
 from utils.ensemble import decide
 from utils.ensemble.decide import Decision, Ensemble
@@ -263,6 +264,14 @@ def test_a_decision_without_intervals_is_strict_json(tmp_path: Path) -> None:
     again, _ = decide.load_ensemble(tmp_path / "ensemble.json", "QC")
     assert again.decisions["seen"].weights == {"a": 1.0} and again.decisions["seen"].threshold == decision.threshold
     assert np.isnan(again.decisions["seen"].intervals["a"]).all()
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "", "a/b"])
+def test_a_member_of_another_folder_is_refused(name: str, tmp_path: Path) -> None:
+    decision = Decision({name: 1.0}, {name: (0.5, 1.5)}, (1.0, 0.0), 0.5)
+    decide.save_ensembles({"QC": Ensemble(("en",), {"seen": decision})}, "none", tmp_path / "ensemble.json")
+    with pytest.raises(DataError, match=r"ensemble\.json:1: member .*use letters.*; run notebook 07 again"):
+        decide.load_ensemble(tmp_path / "ensemble.json", "QC")
 
 
 def test_the_members_are_those_with_a_weight_in_a_decision() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from utils.core.errors import DataError
 from utils.core.files import write_json
+from utils.core.recipe import name_problem
 from utils.ensemble.consistency import make_consistent
 from utils.ensemble.second_stage import Relations, SecondStage, fit_second_stage, relate
 from utils.ensemble.stack import fit_stack
@@ -115,10 +117,14 @@ def _to_json(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def load_ensemble(path: Path, task: str) -> tuple[Ensemble, str]:
-    """A task's ensemble and the name of its translation backend. Raises KeyError for a task that the file lacks."""
+    """A task's ensemble and the name of its translation backend. Raises KeyError for a task that the file lacks, DataError for a member
+    that no recipe's name is: it would be read from another folder.
+    """
     content = json.loads(path.read_text("utf-8"))[task]
     decisions = {}
     for kind, weights in content["weights"].items():
+        if problems := [f"{name!r}: {problem}" for name in weights if (problem := name_problem(name))]:
+            raise DataError(f"{path}:1: member {problems[0]}; run notebook 07 again")
         pairs = content["intervals"][kind].items()
         intervals = {name: tuple(float("nan") if end is None else end for end in pair) for name, pair in pairs}
         stage = content["second_stages"][kind]
