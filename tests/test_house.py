@@ -157,22 +157,14 @@ def test_every_requirement_is_pinned() -> None:
 
 def test_nobody_is_told_to_open_jupyter_to_others() -> None:
     """Its token, its password and the address of this machine alone are its defaults, and nothing here says otherwise."""
-    words = r"--i[p]\b|0\.0[.]0\.0|allow[_-](roo[t]|origi[n]|remote_acces[s])|disable_check_xsr[f]|(token|password)\s*=\s*['\"]{2}"
-    folders = ("utils", "tests", "notebooks", "benchmarks", "submissions", ".ci")
-    files = [
-        path
-        for folder in folders
-        for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".sh", ".md", ".ipynb", "")
-    ]
-    files += [
-        path for path in ROOT.iterdir() if path.suffix in (".md", ".sh", ".toml", ".txt", ".json", ".yaml", ".yml")
-    ]
-    texts = {
-        path: path.read_text("utf-8") for path in files if path.is_file() and ".ipynb_checkpoints" not in path.parts
-    }
-    assert "jupyter lab" in texts[ROOT / "README.md"]
+    words = r"--ip\b|0\.0\.0\.0|allow[_-](root|origin|remote_access)|disable_check_xsrf|(token|password)\s*=\s*['\"]{2}"
     assert all(re.search(words, line) for line in ("lab --ip=x", "lab --allow-root", "IdentityProvider.token = ''"))
+    kinds = (".py", ".sh", ".md", ".ipynb", ".toml", ".txt", ".json", ".yaml", ".yml", "")
+    folders = [ROOT / name for name in ("utils", "tests", "notebooks", "benchmarks", ".ci")]
+    files = [path for folder in folders for path in folder.rglob("*")] + [*ROOT.iterdir(), ROOT / "data" / "README.md"]
+    files = [path for path in files if path.suffix in kinds and path.is_file() and path != Path(__file__)]
+    texts = {path: path.read_text("utf-8") for path in files}
+    assert "jupyter lab" in texts[ROOT / "README.md"]
     assert not {str(path): match[0] for path, text in texts.items() if (match := re.search(words, text))}
     assert not [path for path in texts if path.name.startswith("jupyter_")]
 
