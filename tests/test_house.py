@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -153,6 +155,18 @@ def test_every_requirement_is_pinned() -> None:
     lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()]
     packages = [line for line in lines if line and line != "-e ."]
     assert len(packages) > 20 and not [line for line in packages if not re.fullmatch(r"[a-z0-9_-]+==\d+(\.\d+)+", line)]
+    pinned, installed = {line.split("==")[0].replace("-", "_") for line in packages}, packages_distributions()
+    imported = set.union(*(packages_of(path) for path in MODULES)) - sys.stdlib_module_names - {"utils"}
+    assert len(imported) > 15
+    assert {installed[module][0].lower().replace("-", "_") for module in imported} <= pinned
+
+
+def packages_of(path: Path) -> set[str]:
+    """The packages that a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[0] for name in names}
 
 
 def test_nobody_is_told_to_open_jupyter_to_others() -> None:

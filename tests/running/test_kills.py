@@ -119,7 +119,7 @@ def test_runs_that_cannot_be_written_are_refused_before_anything_is_done(hunt: H
     ), done.stderr
 
 
-@pytest.mark.long
+@pytest.mark.skipif(not LONG_RUN, reason="takes minutes: --long")
 def test_on_a_disk_that_is_full_a_run_says_so_and_with_room_ends_as_an_undisturbed_one(
     hunt: Hunt, tmp_path: Path
 ) -> None:
@@ -144,7 +144,7 @@ def test_on_a_disk_that_is_full_a_run_says_so_and_with_room_ends_as_an_undisturb
     hunt.check(project)
 
 
-@pytest.mark.long
+@pytest.mark.skipif(not LONG_RUN, reason="takes minutes: --long")
 def test_two_runs_that_share_their_caches_end_as_one_alone_while_the_clock_jumps(hunt: Hunt, tmp_path: Path) -> None:
     """Both translate and train at once; for one of them each look at the clock is up to an hour off."""
     project, watch = copy_project(tmp_path), tmp_path / "watch"
