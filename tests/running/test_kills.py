@@ -21,7 +21,7 @@ LONG_RUN = is_long_run()
 SEED = 20
 # Each run is killed several times in a row, where it translates first, since that is done once, and where it writes the zip last.
 EARLY, LATE = "translates", "writes the zip"
-RUNS, KILLS = (5, 5) if LONG_RUN else (1, 3)
+RUNS, KILLS = (6, 5) if LONG_RUN else (1, 3)
 # About as many events as a run has, or seconds that it takes: kills are drawn from these, in the short cut from the first ones.
 MOST = {
     "translates": 3, "begins to write a file": 150, "is about to name a file": 250, "saves a training": 60, "answers": 40,
