@@ -51,9 +51,10 @@ def heed_signals() -> Iterator[Interruption]:
 
 
 def end_children() -> None:
-    """End this process's children and theirs, and wait for it."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
+    """End this process's children and theirs, and wait for the former."""
+    own = psutil.Process()
+    children = own.children()
+    for process in own.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+            process.kill()
     psutil.wait_procs(children, timeout=10)
