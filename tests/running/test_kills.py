@@ -159,6 +159,8 @@ def test_two_runs_that_share_their_caches_end_as_one_alone_while_the_clock_jumps
             calls.append(
                 subprocess.Popen(command, cwd=project, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             )
+    while calls[0].poll() is None and "[1/7]" not in (tmp_path / "even").read_text():
+        time.sleep(0.1)
     second = open_shell(project)(*hunt.command[:-1], "even")
     assert second.returncode == 2 and f"'even' is being worked on by process {calls[0].pid} on " in second.stderr
     for call, name in zip(calls, ("even", "odd"), strict=True):
