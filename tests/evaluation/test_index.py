@@ -169,6 +169,8 @@ def test_broken_runs_are_listed_and_break_nothing() -> None:
     (paths.index_page().parent / "empty").mkdir()
     (paths.index_page().parent / ".hidden").mkdir()
     (paths.index_page().parent / "no run's name").mkdir()
+    for lock in (Run("refused").lock(), Run("refused").lock("1/2")):
+        write_text(lock, "{}")
     write_text(make_run("broken-settings").settings, "{")
     write_text(make_run("list-of-settings").settings, "[1]")
     write_text(make_run("empty-scores").ensemble / "scores.csv", "")

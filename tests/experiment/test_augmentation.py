@@ -256,3 +256,20 @@ def test_a_typing_error_that_makes_a_validation_query_is_left_out(monkeypatch: p
 def test_an_accent_is_lost_and_syllables_stay_whole() -> None:
     assert {augmentation._spoil("crème", 2, 1), augmentation._spoil("미니핫도", 2, 1)} == {"creme", "미니니핫도"}
     assert augmentation._spoil("coffee", 0, 2) == "cofffee"  # equal letters: nothing to swap
+
+
+def test_no_added_row_has_a_path_that_a_scheme_keeps_for_validation() -> None:
+    """A path that loses a level may become one of them; the row's typed copy would bring it into training under another group."""
+    train = make_rows(90).assign(target="home,kitchen,pans", category_group="home,kitchen")
+    validation = make_rows(30, 1).assign(
+        target="home,pans,lids", category_group="home,pans", query="lid", query_en="lid"
+    )
+    tree = parse(
+        ["home,kitchen,pans", "home,kitchen,pots", "home,pans,lids", "home,pans,oil", "toys,dolls", "toys,cars"]
+    )
+    recipe = PLAIN.with_(level_dropout=1.0, typos=0.9)
+    added = {}
+    for scheme in ("query", "report", "strict"):
+        rows = augment(train, validation, recipe.with_(scheme=scheme), Sources("QC", tree=tree))
+        added[scheme] = set(rows.loc[rows["id"] < 0, "target"])
+    assert added["query"] == {"home,pans", "kitchen,pans"} and added["report"] == added["strict"] == {"kitchen,pans"}

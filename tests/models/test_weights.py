@@ -232,6 +232,15 @@ def test_a_folder_of_code_is_refused_by_name_and_nothing_of_it_runs(
     assert not (folder / "ran").exists()
 
 
+def test_a_pickle_in_a_cache_keeps_nobody_from_the_safetensors(e5: Path, tmp_path: Path) -> None:
+    """Another tool may have fetched it; a config is all that is read before the hub is asked for the tensors."""
+    shutil.copy(e5 / "config.json", tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle_of(tmp_path))
+    assert weights.count_parameters(tmp_path) == weights.count_parameters(e5)
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin may run code"):
+        weights.check_code(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["Own", "RagTokenizer", "BertJapaneseTokenizer"])
 def test_a_tokenizer_of_a_class_of_its_own_is_read_as_data_or_refused_by_name(
     name: str, e5: Path, tmp_path: Path
@@ -274,6 +283,27 @@ def test_trained_parameters_are_read_from_safetensors_alone(tmp_path: Path) -> N
     with pytest.raises(WeightsError, match="a pickle under another name"):
         trained.load_trained(fresh, tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_holds_the_parameters_of_its_last_training(tmp_path: Path) -> None:
+    """Whether an adapter comes after whole layers or the other way round."""
+    recipe = Recipe("tiny", "xlm-r", "multilingual-e5-small", lora_rank=2)
+    for tuning in ("lora", "full", "lora"):
+        torch.manual_seed(0)
+        network = EncoderClassifier(BertModel(shapes.tiny("multilingual-e5-small")), "mean")
+        model = trained.make_trainable(network, recipe.with_(tuning=tuning))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.01 if tuning == "full" else 0.02)
+        trained.save_trained(model, tmp_path)
+        torch.manual_seed(0)
+        fresh = EncoderClassifier(BertModel(shapes.tiny("multilingual-e5-small")), "mean")
+        loaded = trained.load_trained(fresh, tmp_path).eval()
+        tokens = {"input_ids": torch.tensor([[5, 6, 7]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
+        with torch.no_grad():
+            assert torch.allclose(loaded(**tokens).logits, model.eval()(**tokens).logits, atol=1e-6)
+    assert not (tmp_path / trained.TRAINED).exists()
 
 
 def name_another_shard(folder: Path) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -39,6 +40,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def close(held: tuple[TextIO, ...]) -> None:
+    for file in held:
+        file.close()
+
+
 def hold(root: Path, part: str = "") -> subprocess.Popen[str]:
     """Another process that holds the lock."""
     command = [sys.executable, "-c", HOLD, str(root), part]
@@ -59,14 +65,15 @@ def test_a_second_call_is_refused_with_the_process_and_the_start_of_the_first(ro
         )
         assert said and int(said[1]) == other.pid
         assert abs((datetime.now().astimezone() - datetime.fromisoformat(said[2])).total_seconds()) < 60
-        lock.take(Run("other")).close()
-        lock.take(Run("shared"), "1/2").close()  # machines that share the run's trainings
+        close(lock.take(Run("other")))
+        with pytest.raises(LockError, match=f"run 'shared', part 1/2, is being worked on by process {other.pid} on"):
+            lock.take(Run("shared"), "1/2")
     finally:
         other.kill()
         other.wait()
     held = lock.take(Run("shared"))
     assert json.loads(Run("shared").lock().read_text())["process"] == os.getpid()
-    held.close()
+    close(held)
 
 
 def test_each_part_has_a_lock_of_its_own(root: Path) -> None:
@@ -74,11 +81,14 @@ def test_each_part_has_a_lock_of_its_own(root: Path) -> None:
     try:
         with pytest.raises(LockError, match=f"run 'shared', part 1/2, is being worked on by process {other.pid} on"):
             lock.take(Run("shared"), "1/2")
-        lock.take(Run("shared"), "2/2").close()
+        close(lock.take(Run("shared"), "2/2"))
+        with pytest.raises(LockError, match="run 'shared' is being worked on by process"):
+            lock.take(Run("shared"))
+        close(lock.take(Run("shared"), parts=True))  # a call that starts the parts itself
     finally:
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
-    lock.take(Run("shared"), "1/2").close()
+    close(lock.take(Run("shared"), "1/2"))
 
 
 def test_of_many_calls_at_once_one_gets_the_lock() -> None:
@@ -97,7 +107,7 @@ def test_of_many_calls_at_once_one_gets_the_lock() -> None:
     for thread in threads:
         thread.join()
     assert len(held) == 1 and len(refused) == 15
-    held[0].close()
+    close(held[0])
 
 
 def test_a_lock_file_that_is_broken_names_another_process(root: Path) -> None:
@@ -106,7 +116,7 @@ def test_a_lock_file_that_is_broken_names_another_process(root: Path) -> None:
         Run("shared").lock().write_text(content)
         with pytest.raises(LockError, match="is being worked on by another process;"):
             lock.take(Run("shared"))
-    held.close()
+    close(held)
 
 
 def test_a_disk_without_locks_is_told_and_a_run_goes_on(
@@ -116,7 +126,7 @@ def test_a_disk_without_locks_is_told_and_a_run_goes_on(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    lock.take(Run("shared")).close()
+    close(lock.take(Run("shared")))
     assert "is on a disk without locks; start no second call with this run" in capsys.readouterr().out
 
 
@@ -133,4 +143,4 @@ def test_a_clock_that_jumps_back_changes_nothing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(time, "time", lambda: 0.0)
     with pytest.raises(LockError, match=f"by process {os.getpid()} on"):
         lock.take(Run("shared"))
-    held.close()
+    close(held)

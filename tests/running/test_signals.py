@@ -4,11 +4,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
+from utils.core.paths import ROOT
 from utils.running.interruptions import SIGNALS, heed_signals
 
 
@@ -23,7 +25,6 @@ def test_the_first_signal_ends_children_and_theirs(number: signal.Signals) -> No
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
             time.sleep(5)
-        os.kill(os.getpid(), number)  # a second one finds it on its way out
     assert (
         interruption.describe(" in 04")
         == f"\ninterrupted by {number.name} in 04; the same command goes on where it stopped"
@@ -42,3 +43,18 @@ def test_what_is_ignored_stays_ignored() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.01)
             assert interruption.signal == "" and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_a_second_signal_ends_a_call_that_waits() -> None:
+    """Where a library goes on waiting for a download, say, before it lets the interruption through."""
+    code = (
+        "import time\nfrom utils.running.interruptions import heed_signals\n"
+        "with heed_signals():\n    try:\n        print('ready', flush=True); time.sleep(600)\n"
+        "    finally:\n        print('waiting', flush=True); time.sleep(600)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    call = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    for line in ("ready", "waiting"):
+        assert call.stdout is not None and call.stdout.readline() == f"{line}\n"
+        call.send_signal(signal.SIGTERM)
+    assert call.wait(10) == 1

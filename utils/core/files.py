@@ -36,11 +36,20 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            _flush(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """See that a file is on the disk; some that are shared know no such call."""
+    with path.open("r+b") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
 
 
 @contextlib.contextmanager
@@ -58,11 +67,13 @@ def explain_disk(path: Path) -> Iterator[None]:
 
 def sweep(folder: Path, seconds: float = 600.0) -> int:
     """Remove what interrupted writes have left below a folder and nobody has touched for some time; how many files that were."""
-    left = [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name) and path.is_file()]
-    stale = [path for path in left if time.time() - path.stat().st_mtime > seconds]
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return len(stale)
+    count = 0
+    for path in [path for path in folder.rglob(".*") if UNFINISHED.fullmatch(path.name)]:
+        with contextlib.suppress(FileNotFoundError):  # it has got its name meanwhile
+            if time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
+                count += 1
+    return count
 
 
 def write_text(path: Path, text: str) -> None:

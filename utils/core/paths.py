@@ -115,7 +115,7 @@ class Run:
         return self.root / "run.json"
 
     def lock(self, part: str = "") -> Path:
-        """The file that a call locks while it works on the run, or on its part `K/N`."""
+        """The file that a call locks while it works on the run, or on its part `K/N`; `parts`: the one that keeps both apart."""
         return self.root / (f".lock.{part.replace('/', 'of')}" if part else ".lock")
 
     @property

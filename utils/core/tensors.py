@@ -51,6 +51,11 @@ def _pickle_problem(folder: Path) -> str:
 
 def code_problem(folder: Path) -> str:
     """Why a folder's network or tokenizer would be made by code of its own, by a pickle or from another folder, or the empty text."""
+    return config_problem(folder) or ("" if any(folder.glob("*.safetensors")) else _pickle_problem(folder))
+
+
+def config_problem(folder: Path) -> str:
+    """`code_problem` of a folder's settings alone, whose tensors may be elsewhere."""
     if (folder / ADAPTER_CONFIG).exists():
         return f"{ADAPTER_CONFIG} makes it an adapter of another model; name a folder of the whole model"
     for path in sorted(folder.glob("*config.json")):
@@ -61,4 +66,4 @@ def code_problem(folder: Path) -> str:
         if isinstance(content, dict) and content.get("auto_map"):
             files = ", ".join(["auto_map", *sorted(file.name for file in folder.glob("*.py"))])
             return f"{path.name} asks for code of its own ({files}), which is never run; take a class of transformers"
-    return "" if any(folder.glob("*.safetensors")) else _pickle_problem(folder)
+    return ""

@@ -238,8 +238,9 @@ class Seal:
     shut: bool = True
 
     def watch(self, event: str, details: tuple[Any, ...]) -> None:
-        """An audit hook: it is called before any file is opened."""
-        if event == "open" and self.shut and isinstance(details[0], (str, bytes, os.PathLike)):
+        """An audit hook: it is called before any file is opened. A sample that is made anew may be written."""
+        reads = event == "open" and (details[2] or 0) & os.O_ACCMODE == os.O_RDONLY
+        if reads and self.shut and isinstance(details[0], (str, bytes, os.PathLike)):
             path = Path(os.path.realpath(os.fsdecode(details[0])))
             if self.folder in path.parents:
                 raise LeakError(
@@ -260,7 +261,9 @@ def _hang(folder: Path) -> Seal:
 
 
 def seal_solution(data: Path) -> Seal:
-    """From now on this process cannot open what lies in a data folder's `solution/`: LeakError, until the seal is lifted."""
+    """From now on Python code in this process cannot read what lies in a data folder's `solution/`: LeakError, until the seal is
+    lifted.
+    """
     seal = _hang(solution_folder(data).resolve())
     seal.shut = True
     return seal

@@ -60,12 +60,11 @@ def augment(train: pd.DataFrame, validation: pd.DataFrame, recipe: Recipe, sourc
     if sources.task == "QC":
         makers = ((recipe.parents, go_up), (recipe.siblings, go_aside))
         more = [(share, make(train, _tree(recipe, sources.tree), recipe.seed)) for share, make in makers if share]
-        if recipe.scheme in folds.BY_CATEGORY:
-            groups = validation["category_group"]
-            more = [(share, rows[~folds.lies_in(rows["target"], groups)]) for share, rows in more]
         parts += [_take(rows, share, len(train), recipe.seed) for share, rows in more]
-    # A typing error may make a validation row's query.
+    # A typing error may make a validation row's query, a change of levels a path that a scheme keeps for validation.
     parts[1:] = [part[~part["query"].isin(validation["query"])] for part in parts[1:]]
+    if sources.task == "QC" and recipe.scheme in folds.BY_CATEGORY:
+        parts[1:] = [part[~folds.lies_in(part["target"], validation["category_group"])] for part in parts[1:]]
     train = pd.concat([part[COLUMNS] for part in parts], ignore_index=True) if len(parts) > 1 else train
     return join(train, recipe, sources) if recipe.joint else train
 

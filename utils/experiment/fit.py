@@ -146,6 +146,7 @@ def _train(
         stats |= {"auxiliary_rows": before["rows"], "logit_limit": limit}
     stats["seconds"] = time.monotonic() - start + before.get("seconds", 0.0)
     if ranks.is_main():
+        (folder / DONE).unlink(missing_ok=True)  # of a former training, whose files are written over now
         trained.save_trained(model, folder, result.trained)
         write_table(result.log, folder / "log.parquet")
         write_json(folder / ENGINE, engine_facts(result, recipe, table["id"].to_numpy()))

@@ -83,12 +83,15 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def save_trained(model: nn.Module, folder: Path, values: dict[str, Tensor] | None = None) -> None:
-    """Write the trained parameters as safetensors: a peft adapter (with the head), or the trained tensors.
+    """Write the trained parameters as safetensors: a peft adapter (with the head), or the trained tensors; what a former training of
+    either kind has left goes first.
 
     `values` are the whole trained parameters from the engine, for a model that holds only a shard of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     values = trained_values(model) if values is None else values
+    for former in (ADAPTER_CONFIG, ADAPTER, TRAINED):
+        (folder / former).unlink(missing_ok=True)
     if isinstance(model, PeftModel):
         model.save_pretrained(folder, state_dict=values, save_embedding_layers=False)
     else:

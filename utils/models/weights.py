@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from utils.core.errors import WeightsError
 from utils.core.schema import PARAMETER_LIMIT
 from utils.core.streams import hide_passwords
-from utils.core.tensors import Span, code_problem, file_problem, read_spans
+from utils.core.tensors import Span, code_problem, config_problem, file_problem, read_spans
 from utils.models.packages import unpack
 from utils.models.zoo import ZOO, Model
 
@@ -225,7 +225,8 @@ def count_parameters(folder: Path) -> int:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    check_code(folder)
+    if problem := config_problem(folder):
+        raise WeightsError(f"{folder}: {problem}")
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(AutoConfig.from_pretrained(folder))

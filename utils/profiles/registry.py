@@ -20,7 +20,7 @@ from utils.profiles.smoke import SMOKE
 from utils.profiles.t4x2 import T4X2
 
 REHEARSALS = (rehearse(A100, "rehearsal"), rehearse(GPU24, "rehearsal-gpu24"), rehearse(T4X2, "rehearsal-t4x2"))
-# Fields that say where and how the work is done, which changes no result.
+# Fields that say where and how the work is done; what the plan chooses for a machine's devices is fixed in the run's settings.
 WHERE = ("skipped", "offline", "ranks", "workers", "engine", "quantise", "cache", "overridden")
 PROFILES = {profile.name: profile for profile in (LAPTOP, A100, GPU24, T4X2, SMOKE, *REHEARSALS)}
 

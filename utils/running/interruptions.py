@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class Interruption:
 
 @contextlib.contextmanager
 def heed_signals() -> Iterator[Interruption]:
-    """Let the first signal of `SIGNALS` end all processes that this one has started, then raise KeyboardInterrupt here.
+    """Let the first signal of `SIGNALS` end all processes that this one has started, then raise KeyboardInterrupt here; a second one
+    ends this process at once, whatever a library still waits for.
 
     Files are written atomically, so no process needs time to put anything in order. A signal that is ignored when the call starts,
     as under nohup, stays ignored.
@@ -34,7 +36,7 @@ def heed_signals() -> Iterator[Interruption]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         for other in former:
-            signal.signal(other, signal.SIG_IGN)  # once is enough
+            signal.signal(other, lambda *_: os._exit(1))
         interruption.signal = signal.Signals(number).name
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the kernel's client leaves its tasks unfinished
         end_children()
@@ -55,6 +57,6 @@ def end_children() -> None:
     own = psutil.Process()
     children = own.children()
     for process in own.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):  # it has ended, or is another person's
             process.kill()
     psutil.wait_procs(children, timeout=10)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
 
 from utils.core.errors import LockError
@@ -15,17 +16,29 @@ from utils.core.paths import Run
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a shared disk answers that has none
 
 
-def take(run: Run, part: str = "") -> TextIO:
-    """Lock a run, or its part `K/N`, until the file that is returned is closed or this process ends, however it ends.
+def take(run: Run, part: str = "", parts: bool = False) -> tuple[TextIO, ...]:
+    """Lock a run, or its part `K/N`, until the files that are returned are closed or this process ends, however it ends.
 
-    Raises LockError, with the process that holds the lock and since when, and DiskError where no folder can be made for the run.
+    A whole call keeps parts away, unless it starts these itself (`parts`). Raises LockError, with the process that holds the lock and
+    since when, and DiskError where no file can be written for the run.
     """
-    path = run.lock(part)
-    with explain_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+    with explain_disk(run.lock()):
+        run.root.mkdir(parents=True, exist_ok=True)
+        own = _lock(run, part, run.lock(part), fcntl.LOCK_EX)
+        if parts:
+            return (own,)
+        try:
+            return own, _lock(run, part, run.lock("parts"), fcntl.LOCK_SH if part else fcntl.LOCK_EX)
+        except LockError:
+            own.close()
+            raise
+
+
+def _lock(run: Run, part: str, path: Path, kind: int) -> TextIO:
+    """Lock a file and write into it who has it. Raises LockError."""
+    file = path.open("a+", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = _describe(file)
         file.close()

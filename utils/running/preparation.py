@@ -35,7 +35,7 @@ class Prepared:
 
     run: paths.Run
     parameters: dict[str, object]
-    lock: TextIO  # of the run, until this call ends
+    lock: tuple[TextIO, ...]  # of the run, until this call ends
 
 
 def choose_profile(name: str | None, raw: bool) -> Choice:
@@ -151,7 +151,7 @@ def prepare(options: argparse.Namespace) -> Prepared | None:
         print(plan_ahead(profile.name, changes, read_folder(folder), models, options.gpu).text)
         return None
     check_accelerator(profile)
-    held = lock.take(run, options.part)
+    held = lock.take(run, options.part, bool(options.hosts))
     if not options.part and (left := sweep(run.root) + sweep(run.submission)):
         print(f"notice:  {left} unfinished files of an interrupted call are removed")
     if profile.embedded and not models:
