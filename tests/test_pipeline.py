@@ -512,7 +512,7 @@ def test_overrides_reach_the_training(smoke: Smoke) -> None:
     assert recipe["learning_rate"] == 6e-5 and recipe["rows"] == 24
 
 
-@pytest.mark.long
+@pytest.mark.skipif(not LONG_RUN, reason="takes minutes: --long")
 def test_the_ablations_run_by_name_and_leave_their_table(smoke: Smoke, shell: Shell) -> None:
     if "tiny" not in smoke.run.name:
         pytest.skip("the same trainings on tiny networks say as much")
