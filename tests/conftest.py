@@ -28,7 +28,10 @@ settings.register_profile("all", print_blob=True, database=None, deadline=None)
 settings.register_profile("long", print_blob=True, database=None, deadline=None)
 settings.load_profile("default")
 # The longest files come first, so that no worker is left with one at the end.
-FIRST = ("test_rehearsal", "test_pipeline", "test_launch", "test_house", "test_notebooks", "test_tries", "test_loop")
+FIRST = (
+    "test_rehearsal", "test_pipeline", "test_kills", "test_launch", "test_benchmarks", "test_house", "test_notebooks", "test_tries",
+    "test_loop",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
