@@ -17,6 +17,8 @@ import pytest
 from conftest import copy_project, is_long_run, open_environment, open_shell
 from kills import check_files, command_of, draw, family, read_cache, strike
 
+from utils.running.interruptions import SIGNALS
+
 LONG_RUN = is_long_run()
 SEED = 20
 # Each run is killed several times in a row, where it translates first, since that is done once, and where it writes the zip last.
@@ -89,6 +91,9 @@ def test_a_call_that_is_told_to_end_says_so_and_leaves_no_process(
 ) -> None:
     """By Ctrl-C, which reaches the whole group, by a scheduler, which tells the call alone, and by a terminal that is closed."""
     options = {"cwd": hunt.project, "env": open_environment(hunt.project), "start_new_session": True}
+    options["preexec_fn"] = lambda: [
+        signal.signal(each, signal.SIG_DFL) for each in SIGNALS
+    ]  # tests may run in the background
     with (tmp_path / "log").open("w") as log:
         command = [*hunt.command[:-1], number.name, "--only", "01"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
@@ -115,7 +120,7 @@ def test_runs_that_cannot_be_written_are_refused_before_anything_is_done(hunt: H
     done = shell("unshare", "--mount", "--map-root-user", "sh", "-c", script)
     assert done.returncode == 2 and "[1/7]" not in done.stdout
     assert re.search(
-        r"runs/other.*: Read-only file system; let `runs`.* lie on a disk that can be written\n$", done.stderr
+        r"runs/\.other\.lock: Read-only file system; let `runs`.* lie on a disk that can be written\n$", done.stderr
     ), done.stderr
 
 

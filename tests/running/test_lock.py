@@ -133,7 +133,7 @@ def test_a_disk_without_locks_is_told_and_a_run_goes_on(
 def test_no_folder_for_the_run_is_told(root: Path) -> None:
     (root / "runs").symlink_to(root / "unplugged")
     with pytest.raises(
-        DiskError, match=r"runs/shared/\.lock: .*; a file or a broken link stands where a folder is needed"
+        DiskError, match=r"runs/\.shared\.lock: .*; a file or a broken link stands where a folder is needed"
     ):
         lock.take(Run("shared"))
 

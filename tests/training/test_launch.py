@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import is_long_run
+from hypothesis import settings
 
 from utils.core.errors import LaunchError
 from utils.core.paths import ROOT
@@ -30,7 +30,7 @@ RECIPE = Recipe(
     "tiny", "gemma", "gemma-3-270m", pooling="last", max_length=48, lora_rank=4, batch_rows=8, share_rows=3, pack_tokens=48,
     sequence_tokens=48, score_tokens=96, learning_rate=1e-3, epochs=2.0, checkpointing=True,
 )  # fmt: skip
-LONG_RUN = is_long_run()
+LONG_RUN = settings.get_current_profile_name() == "long"
 TWO = Topology(ranks=2)
 PATIENCE = 300  # seconds that anything may take on a busy machine
 

@@ -115,8 +115,11 @@ class Run:
         return self.root / "run.json"
 
     def lock(self, part: str = "") -> Path:
-        """The file that a call locks while it works on the run, or on its part `K/N`; `parts`: the one that keeps both apart."""
-        return self.root / (f".lock.{part.replace('/', 'of')}" if part else ".lock")
+        """The file that a call locks while it works on the run, or on its part `K/N`; `parts`: the one that keeps both apart.
+
+        It lies beside the run's folder, which a call that is refused does not make.
+        """
+        return self.root.with_name(f".{self.name}{f'.{part}'.replace('/', 'of') if part else ''}.lock")
 
     @property
     def profile(self) -> Path:

@@ -23,7 +23,7 @@ def take(run: Run, part: str = "", parts: bool = False) -> tuple[TextIO, ...]:
     since when, and DiskError where no file can be written for the run.
     """
     with explain_disk(run.lock()):
-        run.root.mkdir(parents=True, exist_ok=True)
+        run.lock().parent.mkdir(parents=True, exist_ok=True)
         own = _lock(run, part, run.lock(part), fcntl.LOCK_EX)
         if parts:
             return (own,)

@@ -177,18 +177,10 @@ def read_facts(run: Run) -> Facts:
     )
 
 
-def _is_run(path: Path) -> bool:
-    """Whether a path is a run's folder; a call that was refused before it began has left its locks alone."""
-    if not path.is_dir() or name_problem(path.name):
-        return False
-    left = [file.name for file in path.iterdir()]
-    return not left or not all(name.startswith(Run(path.name).lock().name) for name in left)
-
-
 def read_all() -> list[Facts]:
     """The facts of every run's folder beside the index: finished runs first, the newest on top."""
     folder = index_page().parent
-    names = [path.name for path in folder.glob("*") if _is_run(path)]
+    names = [path.name for path in folder.glob("*") if path.is_dir() and not name_problem(path.name)]
     return sorted(
         (read_facts(Run(name)) for name in names), key=lambda facts: (bool(facts.problem), -facts.moment.timestamp())
     )
