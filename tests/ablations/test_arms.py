@@ -52,7 +52,7 @@ def in_polish(train: pd.DataFrame) -> pd.DataFrame:
 def test_nothing_that_validates_in_a_task_trains_in_any_arm(data: dict[str, TaskData], tmp_path: Path) -> None:
     splits = arms.make_splits(data, PROFILE)
     judged = {scheme: pd.concat([split.other for split in by_task.values()]) for scheme, by_task in splits.items()}
-    judges: dict[tuple[str, str], list] = {}
+    validation_ids: dict[tuple[str, str], list] = {}
     for plan in arms.make_plans(splits, PROFILE, tmp_path):
         (own,) = plan.recipes
         rows = make_rows(own, plan.data, own.folds[0])
@@ -62,9 +62,9 @@ def test_nothing_that_validates_in_a_task_trains_in_any_arm(data: dict[str, Task
                 assert own.scheme == "query" or "es" not in set(table["language"]), own.name
         languages = {"es"} if own.scheme == "leave-language" else {"en", "es", "fr"}
         assert 0 < len(rows.validation) <= 30 and set(rows.validation["language"]) == languages
-        judges.setdefault((plan.data.task, own.scheme), []).append(rows.validation["id"].tolist())
-    assert all(ids == same[0] for same in judges.values() for ids in same)
-    assert set(judges) == {(task, scheme) for task in TASKS for scheme in arms.SCHEMES}
+        validation_ids.setdefault((plan.data.task, own.scheme), []).append(rows.validation["id"].tolist())
+    assert all(ids == same[0] for same in validation_ids.values() for ids in same)
+    assert set(validation_ids) == {(task, scheme) for task in TASKS for scheme in arms.SCHEMES}
 
 
 def test_every_arm_differs_from_the_base_in_its_switch_alone(data: dict[str, TaskData], tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_consistent_paths_are_not_adopted_where_nothing_lies_above_anything() ->
     assert ensemble.choices[crossfitting.STEPS["consistent"].format("seen")]["difference"] == 0
 
 
-# -- the alarm: nothing judges a query that it was fitted on -----------------------------------------------------------
+# -- the alarm: nothing is evaluated on a query of its own -------------------------------------------------------------
 
 
 def deal_out(cluster: pd.Series, seed: int, parts: int = thresholds.PARTS) -> np.ndarray:
@@ -249,12 +249,16 @@ def deal_out(cluster: pd.Series, seed: int, parts: int = thresholds.PARTS) -> np
     return np.arange(len(cluster)) % parts
 
 
-def test_no_decision_and_no_threshold_is_fitted_on_a_query_that_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_decision_and_no_threshold_is_fitted_on_a_query_that_it_is_evaluated_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     members = make_members()
     rows = members["a"].assign(query_group=lambda table: table["id"].map(CLUSTER))
     monkeypatch.setattr(crossfitting, "split_queries", deal_out)
     monkeypatch.setattr(thresholds, "split_queries", deal_out)
-    with pytest.raises(LeakError, match=r"the decision over a: fitted on the query groups of .* rows that it judges"):
+    with pytest.raises(
+        LeakError, match=r"the decision over a: fitted on the query groups of .* rows that it is evaluated on"
+    ):
         fit_ensemble(members, {}, CLUSTER, LANGUAGES, 1)
     with pytest.raises(LeakError, match="thresholds: fitted on"):
         thresholds.cross_fit(rows, rows["query_group"], 1)

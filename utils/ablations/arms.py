@@ -1,6 +1,6 @@
-"""Arms: the same recipe with one change each, trained on the same rows, judged on the same validation rows.
+"""Arms: the same recipe with one change each, trained on the same rows, validated on the same validation rows.
 
-Every arm is judged twice: on a fold of queries in training languages, and on a training language that it never saw, but as translations
+Every arm is validated twice: on a fold of queries in training languages, and on a training language that it never saw, but as translations
 where queries are expanded.
 """
 
@@ -22,7 +22,7 @@ from utils.profiles.base import Profile
 
 SEARCHED = 20_000  # training rows at most among which noisy labels are searched, where all of them are not trained on
 SHARE = 0.5  # of additional training rows, where an arm adds some
-SEEN_ROWS, UNSEEN_ROWS = SCHEMES = ("query", "leave-language")  # that judge
+SEEN_ROWS, UNSEEN_ROWS = SCHEMES = ("query", "leave-language")  # of validation rows
 OTHER = "other"  # the split of the other task's validation rows
 BASE, LONGER, JOINT, TAPT, PART, FAMILY = "base", "longer", "joint", "tapt", "part", "other family"
 EPOCHS = "epochs"  # of an arm's changes, this one is a factor
@@ -106,8 +106,8 @@ def _join(data: Mapping[str, TaskData], scheme: str, pairs: Mapping[str, Rows], 
     held_out = {code for rows in validation.values() for code in rows["language"]} if scheme == UNSEEN_ROWS else set()
     searched, train = {}, {}
     for task, (rows, _) in pairs.items():
-        for judged in validation.values():
-            rows = folds.without_queries(rows, judged)
+        for validation_rows in validation.values():
+            rows = folds.without_queries(rows, validation_rows)
         most = max(SEARCHED, profile.ablation_rows) if profile.ablation_rows else 0
         searched[task] = sample_queries(rows[~rows["language"].isin(held_out)], most, profile.seed)
         train[task] = sample_queries(searched[task], profile.ablation_rows, profile.seed)

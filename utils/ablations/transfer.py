@@ -16,7 +16,7 @@ COLUMNS = ["trained on", "tested on", "f1", "auc", "seeds"]
 def measure_transfer(sources: Sequence[Source]) -> pd.DataFrame:
     """F1 (thresholds fitted on other queries of the tested task) and AUC by trained and tested task, `COLUMNS`: the mean over seeds.
 
-    All of a column are judged on the same rows. `nothing` answers "relevant" to every row. Empty where the data holds one task.
+    All of a column are evaluated on the same rows. `nothing` answers "relevant" to every row. Empty where the data holds one task.
     """
     rows = []
     for source in sources if len(sources) > 1 else ():

@@ -1,5 +1,5 @@
 """What training and validation rows of a scheme share, how its validation rows differ from the test's, and alarms: nothing goes on
-where what judges was seen by what is judged.
+where rows are evaluated by what was fitted on them.
 """
 
 import os
@@ -146,7 +146,7 @@ def nest_leaks(leaks: pd.DataFrame) -> dict[str, dict[str, list[dict[str, float]
 
 
 class LeakError(RuntimeError):
-    """What judges was seen by what is judged. A defect of the code or of tables that were changed, not of a person's input: the
+    """Rows are evaluated by what was fitted on them. A defect of the code or of tables that were changed, not of a person's input: the
     pipeline fails (exit code 1), and no reader takes it for a wrong value.
     """
 
@@ -181,8 +181,8 @@ def check_apart(
         return
     columns = ["query", "query_group"] if own is not None and "query_group" in train else ["query"]
     for column in [*columns, *(["query_en"] if english else [])]:
-        judged = validation.loc[validation[column] != "", column]
-        _refuse(train[train[column].isin(judged)], column, name)
+        texts = validation.loc[validation[column] != "", column]
+        _refuse(train[train[column].isin(texts)], column, name)
 
 
 def _check_categories(train: pd.DataFrame, validation: pd.DataFrame, name: str, own: pd.Series) -> None:
@@ -204,17 +204,17 @@ def _refuse(rows: pd.DataFrame, column: str, name: str) -> None:
         )
 
 
-def check_unseen(fitted: ArrayLike, judged: ArrayLike, name: str) -> None:
-    """An alarm before anything is judged: no query group of the `judged` rows may be one of the rows that `name` was `fitted` on.
+def check_unseen(fitted: ArrayLike, evaluated: ArrayLike, name: str) -> None:
+    """An alarm before anything is evaluated: no query group of the `evaluated` rows may be one of the rows that `name` was `fitted` on.
 
     Raises LeakError with the first one.
     """
-    judged = pd.Series(np.asarray(judged))
-    _refuse_seen(judged[judged.isin(pd.unique(np.asarray(fitted)))], name)
+    evaluated = pd.Series(np.asarray(evaluated))
+    _refuse_seen(evaluated[evaluated.isin(pd.unique(np.asarray(fitted)))], name)
 
 
 def check_parts(part: ArrayLike, cluster: ArrayLike, name: str) -> None:
-    """`check_unseen` of all parts at once: what is fitted on all parts but one and judges that one. `[rows]` both."""
+    """`check_unseen` of all parts at once: what is fitted on all parts but one and evaluated on that one. `[rows]` both."""
     part, cluster = np.asarray(part), pd.Series(np.asarray(cluster))
     codes = pd.factorize(cluster, use_na_sentinel=False)[0]
     of_cluster = np.zeros(codes.max(initial=-1) + 1, dtype=part.dtype)
@@ -225,7 +225,7 @@ def check_parts(part: ArrayLike, cluster: ArrayLike, name: str) -> None:
 def _refuse_seen(rows: pd.Series, name: str) -> None:
     if len(rows):
         raise LeakError(
-            f"{name}: fitted on the query groups of {len(rows)} rows that it judges, the first is {rows.iloc[0]!r}; "
+            f"{name}: fitted on the query groups of {len(rows)} rows that it is evaluated on, the first is {rows.iloc[0]!r}; "
             "the rows were split wrongly: run notebook 03 and all after it again"
         )
 

@@ -36,7 +36,7 @@ def compare(left: pd.DataFrame, right: pd.DataFrame, seed: int) -> dict[str, flo
 def compare_means(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
     """`compare` of several pairs of tables, one per task, in the mean over them: the competition's score is the mean of its tasks.
 
-    Queries are drawn in each task on their own. What is one choice for both tasks is judged by twice as many rows.
+    Queries are drawn in each task on their own. What is one choice for both tasks is decided on twice as many rows.
     """
     pairs = [_in_order(pair) for pair in pairs]
     repeats = min(choose_repeats(2 * len(left)) for left, _ in pairs)
@@ -52,7 +52,7 @@ def compare_means(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
 
 
 def _in_order(pair: Pair) -> Pair:
-    """Both tables in the order of their ids. Raises LeakError where a threshold was fitted on a query that it judges."""
+    """Both tables in the order of their ids. Raises LeakError where a threshold was fitted on a query that it is evaluated on."""
     left, right = (table.sort_values("id", ignore_index=True) for table in pair)
     for table in (left, right):
         check_parts(table["part"], table["query_group"], "the choice between candidates")

@@ -284,7 +284,7 @@ class Maker:
                         break
                 else:  # a query has few relevant categories: if none is left, a later query gets one more
                     debt += (1 - true_rate) * relevant
-            pairs += [Row(text, target, *judged) for target, judged in targets.items()]
+            pairs += [Row(text, target, *truth) for target, truth in targets.items()]
         return self._add_nulls(pairs, task)
 
     def _add_nulls(self, pairs: list[Row], task: str) -> list[Row]:
