@@ -37,14 +37,15 @@ def _pool(root: int, values: Array, children: dict[int, list[int]]) -> list[list
     for row in order:  # parents first; it grows while it is read
         order += children.get(row, [])
     for row in reversed(order):
-        block, mean = [row], float(values[row])
-        queue = [(-blocks[child][1], child) for child in children.get(row, [])]
+        block, total = [row], float(values[row])
+        queue = [(-blocks[child][1] / len(blocks[child][0]), child) for child in children.get(row, [])]
         heapq.heapify(queue)
-        while queue and -queue[0][0] > mean:  # the highest block below joins this one
+        while queue and -queue[0][0] > total / len(block):  # the highest block below joins this one
             child = heapq.heappop(queue)[1]
-            block += blocks.pop(child)[0]
-            mean = float(np.mean(values[block]))
+            rows, its_total = blocks.pop(child)
+            block += rows
+            total += its_total
             for pair in below.pop(child):
                 heapq.heappush(queue, pair)
-        blocks[row], below[row] = (block, mean), queue
+        blocks[row], below[row] = (block, total), queue
     return [block for block, _ in blocks.values()]

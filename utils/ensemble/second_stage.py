@@ -53,16 +53,18 @@ def _find_parents(query: Index, rows: pd.DataFrame) -> Index:
     `rows` are texts by id; of rows with the same query and target the one with the first English and id is taken, whatever their
     order: rows that also share their English are answered alike.
     """
-    targets, parents = rows["target"].tolist(), np.full(len(rows), NONE)
+    keys = [(number, f"{target},") for number, target in zip(query.tolist(), rows["target"], strict=True)]
     english = pd.factorize(rows["query_en"], sort=True)[0]
     last_first = np.lexsort((rows.index.to_numpy(), english))[::-1].tolist()
-    places = {(query[row], targets[row]): row for row in last_first}
-    for row, (number, target) in enumerate(zip(query.tolist(), targets, strict=True)):
-        above = target
-        while "," in above and parents[row] == NONE:
-            above = above.rpartition(",")[0]
-            parents[row] = places.get((number, above), NONE)
-    return parents
+    first = {keys[row]: row for row in last_first}
+    parent: dict[tuple[int, str], int] = {}
+    above: list[tuple[int, str]] = []  # sorted, all that begins with a text follows it: these are the open ones
+    for number, text in sorted(first):
+        while above and not (above[-1][0] == number and text.startswith(above[-1][1])):
+            above.pop()
+        parent[number, text] = first[above[-1]] if above else NONE
+        above.append((number, text))
+    return np.array([parent[key] for key in keys], dtype=np.int64)
 
 
 def measure(own: Array, relations: Relations) -> Array:

@@ -28,13 +28,14 @@ from utils.evaluation.metrics import log_odds
 
 Array = NDArray[np.float64]
 Fitted = dict[str, Array]  # arrays by name, as a file holds them
-VERSION = 3  # changes whenever the same rows give other probabilities
+VERSION = 4  # changes whenever the same rows give other probabilities
 FINDERS = ("tfidf", "overlap", "wordpairs")  # whose answers tell which labels are suspect
 STRENGTHS = {"tfidf": (0.03, 0.3, 3.0), "overlap": (0.03, 0.3, 3.0), "wordpairs": (1.0, 10.0)}  # candidates of C
 TUNING_ROWS = 20_000  # on which C, the inverse regularisation strength, is chosen
 LEAST_FREQUENCY = 2  # training rows that a hashed column needs
 COLUMNS = 2**17  # of a block of hashed words
 PAIR_COLUMNS = 2**20  # of hashed word pairs
+LONGEST = 2000  # characters of a text that are read: a pair of longer ones has millions of word pairs
 START = 5  # letters of a word's start
 LONGEST_TARGET = 24  # words of a target that make pairs
 
@@ -48,6 +49,12 @@ BLOCKS = (
     ("query", _hashing(analyzer="char_wb", ngram_range=(2, 4))),
     ("target", _hashing(ngram_range=(1, 2))),
 )
+
+
+def _shorten(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the first `LONGEST` characters of each text."""
+    texts = table[["query", "query_en", "target"]]
+    return table.assign(**{name: texts[name].map(lambda text: text[:LONGEST], na_action="ignore") for name in texts})
 
 
 def _queries(table: pd.DataFrame, translation: bool) -> list[str]:
@@ -164,7 +171,7 @@ def fit(recipe: Recipe, train: pd.DataFrame) -> Fitted:
     """The arrays of a baseline that reads texts alone, from `query, query_en, target, label`; C is chosen by query-grouped AUC."""
     if recipe.kind == "constant":
         return {"share": np.array([train["label"].mean()])}
-    fitted: Fitted = {}
+    train, fitted = _shorten(train), {}
     if recipe.kind == "tfidf":
         fitted["idf"] = _document_frequencies(count_words(train, recipe.translation))
     features, label = _features(recipe, train, fitted), train["label"].to_numpy()
@@ -204,7 +211,7 @@ def predict(recipe: Recipe, fitted: Fitted, table: pd.DataFrame) -> Array:
     """Probabilities `[rows]` of a baseline that reads texts alone, from the arrays of `fit`."""
     if recipe.kind == "constant":
         return np.full(len(table), fitted["share"][0])
-    values = _features(recipe, table, fitted) @ fitted["coefficients"] + fitted["intercept"][0]
+    values = _features(recipe, _shorten(table), fitted) @ fitted["coefficients"] + fitted["intercept"][0]
     return 1 / (1 + np.exp(-values))
 
 

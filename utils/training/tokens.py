@@ -107,10 +107,12 @@ def plain_text(text: str, tokenizer: PreTrainedTokenizerFast) -> str:
     Other texts are returned as they are. Only the tokens of the text itself are meant, not those that a tokenizer adds.
     """
     while spans := _typed_controls(text, tokenizer):
-        limit = len(text)
+        pieces, limit = [], len(text)
         for start, end in sorted(set(spans), reverse=True):
             if end <= limit:
-                text, limit = text[:start] + _break(text[start:end]) + text[end:], start
+                pieces += [text[end:limit], _break(text[start:end])]
+                limit = start
+        text = "".join([*pieces, text[:limit]][::-1])
     return text
 
 
@@ -186,10 +188,14 @@ def share_room(lengths: Sequence[int], room: int) -> list[int]:
     return budgets
 
 
-def _path_ends(target: str | None, task: str) -> list[str]:
-    """The target's field after it has lost 0, 1, 2, ... levels of a path on the left; a title has none to lose."""
+def _path_ends(target: str | None, task: str, room: int) -> list[str]:
+    """The target's field after it has lost 0, 1, 2, ... levels of a path on the left; a title has none to lose.
+
+    Of a path of more levels than `room`, so many are left at once: each is a token at least.
+    """
     levels = split_path(target) if task == "QC" else []
-    return [target_field(target, task), *(target_field(",".join(levels[at:]), task) for at in range(1, len(levels)))]
+    starts = range(max(1, len(levels) - room), len(levels))
+    return [target_field(target, task), *(target_field(",".join(levels[at:]), task) for at in starts)]
 
 
 def _shorten(query: Ids, english: Ids, ends: list[Ids], least: int, room: int) -> tuple[Ids, Ids, Ids]:
@@ -215,7 +221,7 @@ def _shorten_rows(
 
     `queries` are the tokens of the query's field, where the English follows the query.
     """
-    texts = [_path_ends(target, task) for target in table["target"]]
+    texts = [_path_ends(target, task, room) for target in table["target"]]
     ids_of = dict(zip(flat := [text for row in texts for text in row], tokenise(flat, tokenizer), strict=True))
     alone = tokenise([query_field(query, "") for query in table["query"]], tokenizer)
     rows, counts = [], np.zeros(3, dtype=np.int64)

@@ -62,12 +62,11 @@ def look_up(text: str, terms: dict[str, str], longest: int, unspaced: bool) -> s
 
     `terms`: term -> English; `longest`: characters of the longest term; `unspaced`: a term may start and end anywhere.
     """
-    parts, start, rest = [], 0, ""
+    parts, start, copied = [], 0, 0
     while start < len(text):
         end = _match(text, start, terms, longest, unspaced) if _boundary(text, start, unspaced) else start
         if end > start:
-            parts += [rest, terms[text[start:end]]]
-            start, rest = end, ""
-        else:
-            rest, start = rest + text[start], start + 1
-    return normalise_query(" ".join([*parts, rest]))
+            parts += [text[copied:start], terms[text[start:end]]]
+            copied = end
+        start = max(end, start + 1)
+    return normalise_query(" ".join([*parts, text[copied:]]))

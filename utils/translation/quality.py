@@ -23,6 +23,7 @@ _SCRIPTS = {
 _LETTERS = re.compile(r"[^\W\d_]")
 _LOOP = re.compile(r"(?<!\w)(\w.{0,40}?)(?:\W+\1(?!\w)){3,}")  # the same words four times in a row
 _OWN_LOOP = re.compile(r"(.+?)(?:\s*\1){3,}")
+READ = 2000  # characters of a query that are searched for a loop, which takes their number squared
 MARGIN, SHARE, DENSE_SHARE = (
     40,
     3,
@@ -73,4 +74,4 @@ def is_runaway(query: str, english: str) -> bool:
         return False
     loops = any(_LETTERS.search(loop[1]) for loop in _LOOP.finditer(english))
     few = len(words) >= MANY_WORDS and len(set(words)) * FEW_DISTINCT <= len(words)
-    return (loops or few) and not _OWN_LOOP.search(query)
+    return (loops or few) and not _OWN_LOOP.search(query, 0, READ)
