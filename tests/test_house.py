@@ -151,6 +151,82 @@ def test_all_csv_files_are_written_by_one_verb() -> None:
     assert writers == {"tables.py"}
 
 
+WRITERS = {
+    "to_parquet",
+    "to_csv",
+    "write_text",
+    "write_bytes",
+    "savefig",
+    "save_file",
+    "save_pretrained",
+    "save",
+    "dump",
+    "touch",
+}
+OWN_VERBS = (
+    "",
+    "files",
+    "settings",
+    "recipe",
+    "decide",
+    "clean",
+    "trained",
+    "expansion",
+)  # modules whose verbs may be called alike
+# Who may write to a file that has its name already: weights that are whole once a last file says so, a user's export, logs, locks.
+IN_PLACE = {
+    "core/files.py": {"open"}, "models/trained.py": {"save_pretrained"}, "models/conversions.py": {"save_file", "save_pretrained"},
+    "models/tiny.py": {"save_pretrained"}, "export.py": {"save_pretrained"}, "running/lock.py": {"open"}, "training/launch.py": {"open"},
+    "training/supervisor.py": {"open"}, "evaluation/figure.py": {"savefig"}, "data/tables.py": {"to_csv"},
+}  # fmt: skip
+
+
+def writers_in_place(source: str) -> set[str]:
+    """Calls that write a file outside of `write_with`, which gives a file its name once it is whole."""
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    whole = {node for call in calls if called(call) == "write_with" for part in call.args for node in ast.walk(part)}
+    return {called(call) for call in calls if call not in whole and writes_file(call)}
+
+
+def called(call: ast.Call) -> str:
+    """The last part of what is called."""
+    return ast.unparse(call.func).rpartition(".")[2]
+
+
+def writes_file(call: ast.Call) -> bool:
+    """Whether a call is a library's that writes, not a verb of this project, which uses `write_with` itself."""
+    if called(call) == "open":
+        modes = [
+            part.value
+            for part in [*call.args, *(word.value for word in call.keywords)]
+            if isinstance(part, ast.Constant)
+        ]
+        return any(re.fullmatch(r"[rwax]b?t?\+?b?", str(mode)) and set(str(mode)) & set("wax+") for mode in modes)
+    owner = ast.unparse(call.func).rpartition(".")[0]
+    return called(call) in WRITERS and (owner not in OWN_VERBS or called(call) == "save_file")
+
+
+@pytest.mark.parametrize("path", [*MODULES, *PAGES], ids=lambda path: path.stem)
+def test_files_get_their_names_once_they_are_whole(path: Path) -> None:
+    name = str(path.relative_to(ROOT / "utils")) if path.suffix == ".py" else path.name
+    assert writers_in_place(source_of(path)) == IN_PLACE.get(name, set())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "table.to_parquet(path)", "path.write_text(text)", "path.open('wb')", "open(path, mode='a')", "figure.savefig(path)",
+        "save_file(tensors, path)", "np.save(path, array)", "json.dump(rows, file)", "write_with(path, make); table.to_csv(path)",
+    ],
+)  # fmt: skip
+def test_what_writes_in_place_is_found(source: str) -> None:
+    assert writers_in_place(source)
+    assert not writers_in_place(
+        "write_with(path, lambda part: table.to_parquet(part)); path.open(); settings.save(run); write_text(a, b)"
+    )
+
+
 def test_every_requirement_is_pinned() -> None:
     lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()]
     packages = [line for line in lines if line and line != "-e ."]

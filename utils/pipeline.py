@@ -13,7 +13,9 @@ import pandas as pd
 from utils.arguments import notebooks, parse
 from utils.core import paths
 from utils.core.errors import InputError, PartDone
+from utils.core.files import explain_disk
 from utils.core.schema import TASK_NAMES
+from utils.core.settings import split_hosts
 from utils.core.streams import accept_all_text
 from utils.evaluation import leaderboard, report
 from utils.running import doctor, parts
@@ -33,16 +35,19 @@ def run_notebook(path: Path, run: paths.Run, parameters: dict[str, object]) -> N
     # papermill reads braces in a path as parameters
     source, copy = (str(file).replace("{", "{{").replace("}", "}}") for file in (path, copied))
     taken = papermill.inspect_notebook(source)
-    run.notebooks.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        source,
-        copy,
-        parameters={name: value for name, value in parameters.items() if name in taken},
-        cwd=str(paths.NOTEBOOKS),
-        progress_bar=False,
-        stdout_file=sys.stdout,
-        extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel talks to this machine alone; no need to warn of it
-    )
+    with explain_disk(copied):
+        run.notebooks.mkdir(parents=True, exist_ok=True)
+        papermill.execute_notebook(
+            source,
+            copy,
+            parameters={name: value for name, value in parameters.items() if name in taken},
+            cwd=str(paths.NOTEBOOKS),
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            extra_arguments=[
+                "--IPKernelApp.log_level=40"
+            ],  # the kernel talks to this machine alone; no need to warn of it
+        )
 
 
 def copy_name(path: Path, part: str) -> str:
@@ -53,7 +58,7 @@ def copy_name(path: Path, part: str) -> str:
 def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, object], interruption: Interruption) -> int:
     """Execute notebooks in order and say how long each took; the exit code, PART or INTERRUPTED."""
     total, part = len(notebooks(optional=chosen[-1] not in notebooks())), str(parameters["part"])
-    hosts = [host.strip() for host in str(parameters["hosts"]).split(",") if host.strip()]
+    hosts = split_hosts(str(parameters["hosts"]))
     for path in chosen:
         number, start = int(path.stem[:2]), time.monotonic()
         print(f"[{number}/{total}] {path.stem} ...", flush=True)
@@ -65,7 +70,7 @@ def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, obje
             if interruption.signal:  # an error then comes of the kernel's end
                 print(interruption.describe(f" in {path.stem}"), file=sys.stderr)
                 return INTERRUPTED
-            kind, text = getattr(error, "ename", ""), getattr(error, "evalue", error)
+            kind, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
             if kind == PartDone.__name__:
                 print(f"[{number}/{total}] {path.stem}: {text}", flush=True)
                 return PART

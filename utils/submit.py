@@ -108,9 +108,10 @@ def main() -> int:
     folder = Path(arguments.check) if arguments.check else run.submission
     try:
         data = Path(reopen(run).data)
-        problems = check_submission(folder, data)
-        problems = problems or check_answers(folder, run)
-        warnings = [] if problems else check_shares(folder, data)
+        problems, warnings = check_submission(folder, data), []
+        if not problems:
+            problems, warnings = check_answers(folder, run)
+        warnings += [] if problems else check_shares(folder, data)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -99,11 +99,12 @@ def test_only_what_interrupted_writes_have_left_is_swept_away(tmp_path: Path) ->
     with pytest.raises(FileNotFoundError):
         write_with(tmp_path / "fold 0" / "oof.parquet", die)
     (tmp_path / "fold 0" / "kept").rename(names[0])
-    for name in (".lock", "oof.parquet", ".ipynb_checkpoints", ".hidden.parquet"):
+    (tmp_path / "fold 0" / ".tmpAb3dE9").write_text("what safetensors writes before it has its own name")
+    for name in (".lock", "oof.parquet", ".ipynb_checkpoints", ".hidden.parquet", ".tmp", ".tmpfolders"):
         (tmp_path / name).write_text("")
     assert sweep(tmp_path) == 0 and names[0].exists()  # it may be being written
     old = time.time() - 3600
     for path in tmp_path.rglob("*"):
         os.utime(path, (old, old))
-    assert sweep(tmp_path) == 1 and not names[0].exists()
-    assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 4
+    assert sweep(tmp_path) == 2 and not list(names[0].parent.iterdir())
+    assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 6

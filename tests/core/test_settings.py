@@ -35,7 +35,7 @@ def test_a_new_run_passes_every_check_but_cannot_be_loaded(run: paths.Run) -> No
 
 def test_another_profile_is_refused(run: paths.Run) -> None:
     settings.save(run, SETTINGS)
-    message = r"started with profile laptop, not a100; .*\(--run NAME\) or remove runs/small"
+    message = r"started with profile laptop, not a100; name that one \(--profile laptop\), or .*\(--run NAME\) or remove runs/small"
     with pytest.raises(SettingsError, match=message):
         settings.load(run, "a100")
     with pytest.raises(SettingsError, match=message):
@@ -99,3 +99,44 @@ def test_relative_folders_are_of_the_project(tmp_path: Path, monkeypatch: pytest
     assert settings.absolute("data/../raw") == str(tmp_path.resolve() / "raw")
     assert settings.absolute(str(tmp_path / "x")) == str(tmp_path.resolve() / "x")
     assert settings.absolute("~/data") == str(tmp_path.resolve() / "home" / "data")
+
+
+# What later notebooks read of earlier ones, and what stays: trainings, which name the rows that they are of.
+READ = (
+    "02_clean/train_QI.parquet", "02_clean/report.json", "03_folds/QI.parquet", "04_bakeoff/leaderboard.csv",
+    "04_bakeoff/finalists/QI/1.json",
+    "04_bakeoff/QI/a/oof.parquet", "04_bakeoff/QI/a/recipe.json", "05_tapt/final/QI/1.json", "05_tapt/QI/direct/oof.parquet",
+    "05_tapt/QI/direct/recipe.json", "06_final/QI/a/dev.parquet", "06_final/QI/a/related.parquet", "06_final/QI/a/recipe.json",
+    "06_final/QI/a/held-out/oof.parquet", "06_final/QI/a/held-out/recipe.json", "07_ensemble/ensemble.json",
+)  # fmt: skip
+KEPT = (
+    "04_bakeoff/QI/a/fold0/oof.parquet", "04_bakeoff/QI/a/fold0/facts.json", "06_final/QI/a/fold0/trained.json",
+    "06_final/QI/a/fold0/trained.safetensors", "06_final/QI/a/held-out/fold1/oof.parquet", "run.json", "notebooks/01_eda.ipynb",
+)  # fmt: skip
+
+
+def test_what_was_made_of_other_data_is_forgotten(run: paths.Run, tmp_path: Path) -> None:
+    """So no later part of the run goes on with it, whichever notebooks ran in between."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train_QI.txt").write_text("one")
+    settings.save(run, Settings("laptop", str(data)))
+    for name in (*READ, *KEPT[:5], KEPT[6]):
+        (run.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.root / name).write_text("{}")
+    settings.save(run, Settings("laptop", str(data), "/models"))
+    assert all((run.root / name).exists() for name in (*READ, *KEPT))
+    (data / "train_QI.txt").write_text("two")
+    settings.save(run, Settings("laptop", str(data)))
+    assert not [name for name in READ if (run.root / name).exists()]
+    assert all((run.root / name).exists() for name in KEPT)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"profile": "laptop"}', '{"profile": "a", "data": "b", "other": 1}']
+)
+def test_settings_that_cannot_be_read_are_named(run: paths.Run, content: str) -> None:
+    run.root.mkdir(parents=True)
+    run.settings.write_text(content)
+    with pytest.raises(SettingsError, match=r"run\.json: cannot be read .*; remove it and run notebook 01 again"):
+        settings.load(run)

@@ -69,7 +69,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[paths.Run, P
 
 
 def find_problems(folder: Path, data: Path, run: paths.Run) -> list[str]:
-    return submission.check_submission(folder, data) or submission.check_answers(folder, run)
+    return submission.check_submission(folder, data) or submission.check_answers(folder, run)[0]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -125,7 +125,8 @@ def test_warnings_are_printed_and_the_submission_is_valid(
     run.ensemble_file.unlink()  # without an ensemble there is nothing to compare with
     assert submit.main() == 0
     printed = capsys.readouterr()
-    assert printed.out == f"{folder}: valid\n" and printed.err.count("warning: ") == 2
+    assert printed.out == f"{folder}: valid\n" and printed.err.count("warning: ") == 4
+    assert printed.err.count(": not compared with the run's probabilities") == 2
 
 
 def test_a_prediction_that_the_run_does_not_give_is_reported_by_line(small: tuple[paths.Run, Path, Path]) -> None:
@@ -144,7 +145,10 @@ def test_a_prediction_that_the_run_does_not_give_is_reported_by_line(small: tupl
 def test_a_task_whose_tables_are_gone_is_not_compared(small: tuple[paths.Run, Path, Path]) -> None:
     run, _, folder = small
     (run.final / "QC" / "member" / "test.parquet").unlink()
-    assert submission.answer_again(run, "QC") is None and submission.check_answers(folder, run) == []
+    assert submission.answer_again(run, "QC") is None
+    assert submission.check_answers(folder, run) == (
+        [], ["submit_QC.txt:1: not compared with the run's probabilities, which are gone; run notebooks 06 and 07 again"]
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"QC": {}}', b'{"QC": []}', b"1"])

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from utils.core import paths
+from utils.core.recipe import Recipe, save
 from utils.data.tables import write_table
 from utils.ensemble import summary
 from utils.evaluation.thresholds import best_threshold, cross_fit
@@ -30,6 +31,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> paths.Run:
     """A run with the test tables of the folds, each in an order of its own."""
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     run = paths.Run("small")
+    for name, folds in (("a", (0, 1)), ("b", (0,))):
+        save(Recipe(name, "baseline", folds=folds), run.final / "QC" / name / "recipe.json")
+    write_table(rows([0.0] * 4), run.final / "QC" / "a" / "fold2" / "test.parquet")  # of a fold that is none any more
     for number, ((name, fold), probability) in enumerate(FOLDS.items()):
         write_table(
             rows(probability).sample(frac=1.0, random_state=number),

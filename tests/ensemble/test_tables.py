@@ -71,6 +71,9 @@ def test_scales_are_measured_on_the_folds_test_rows(run: paths.Run) -> None:
     for number, table in enumerate(folds):
         write_table(table, run.final / "QC" / "a" / f"fold{number}" / "test.parquet")
     write_table(folds[0], run.final / "QC" / "b" / "fold0" / "test.parquet")
+    write_table(folds[1], run.final / "QC" / "b" / "fold1" / "test.parquet")  # of a fold that is none any more
+    for name, own in (("a", (0, 1, 2)), ("b", (0,))):
+        recipe.save(Recipe(name, "baseline", folds=own), run.final / "QC" / name / "recipe.json")
     mean = rows(np.mean([table["probability"] for table in folds], axis=0).tolist())
     scales = tables.measure_scales(run, "QC", {"a": {"test": mean}, "b": {"test": folds[0]}})
     assert scales == {"a": widen(folds, mean), "b": (1.0, 0.0)} and scales["a"][0] > 1

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.core.errors import PartDone
+from utils.core.errors import DataError, PartDone
+from utils.core.files import write_json
 from utils.core.recipe import Recipe, read_facts
 from utils.core.settings import Settings
 from utils.data.leaks import LeakError
 from utils.data.tables import read_table
-from utils.experiment import crossfit, fit
+from utils.experiment import crossfit, fit, jobs
 from utils.experiment.crossfit import Plan
 from utils.experiment.devices import CPU
 from utils.experiment.jobs import ANSWER, read_job, run_step, share_jobs, write_job
@@ -233,8 +234,46 @@ def test_a_skipped_side_comparison_leaves_no_tables_of_former_rows(tmp_path: Pat
 
 def test_a_candidate_that_matters_is_never_skipped(tiny_gemma: Path, tmp_path: Path) -> None:
     one_label = TaskData("QI", DATA.train.assign(label=lambda t: t["label"].where(t["fold"] == 1, 1)), {"test": TEST})
-    with pytest.raises(ValueError, match="validation rows of one label only; use more rows or fewer folds"):
+    with pytest.raises(
+        DataError, match=r"^train_QI\.txt:1: .*validation rows of one label only; use more rows or fewer folds"
+    ):
         crossfit.fit_plans([Plan([TINY], one_label, tmp_path)], Runtime(tiny_gemma, style="none"))
+
+
+def test_what_is_not_answered_any_more_leaves_no_table(tmp_path: Path) -> None:
+    """A split that the data lacks now, and a language that is not held out any more: no later notebook takes them for this run's."""
+    finals, held_out = (
+        {"QI": [WORDS]},
+        {"QI": {WORDS.name: WORDS.with_(name="held-out", scheme="leave-language", folds=(1,))}},
+    )
+    with_dev = TaskData("QI", DATA.train, {"dev": TEST, "test": TEST})
+    crossfit.fit_finals(finals, held_out, {"QI": with_dev}, tmp_path, 0, Runtime(style="none"))
+    own = tmp_path / "QI" / WORDS.name
+    assert (own / "dev.parquet").exists() and (own / "held-out" / "oof.parquet").exists()
+    crossfit.fit_finals(finals, {"QI": {}}, {"QI": DATA}, tmp_path, 0, Runtime(style="none"))
+    assert sorted(path.name for path in own.glob("*")) == ["fold0", "oof.parquet", "recipe.json", "test.parquet"]
+
+
+def test_until_new_tables_stand_no_fingerprint_is_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between a table and its fingerprint, and given the former rows again, a fold is answered again."""
+    plan, other = Plan([WORDS], DATA, tmp_path), Plan([WORDS], replace(DATA, splits={"test": TEST.head(3)}), tmp_path)
+    crossfit.fit_plans([plan], Runtime(style="none"))
+    before = read_table(tmp_path / WORDS.name / "test.parquet")
+    written: list[Path] = []
+
+    def die_at_the_last(path: Path, content: object) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_json(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "write_json", die_at_the_last)
+        with pytest.raises(KeyboardInterrupt):
+            crossfit.fit_plans([other], Runtime(style="none"))
+    assert len(read_table(tmp_path / WORDS.name / "fold0" / "test.parquet")) == 3
+    crossfit.fit_plans([plan], Runtime(style="none"))
+    pd.testing.assert_frame_equal(read_table(tmp_path / WORDS.name / "test.parquet"), before)
 
 
 def test_finals_have_their_held_out_recipes_in_their_folders(tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def test_a_text_has_one_normal_form_which_reads_back() -> None:
         ("e5-small.folds=0,9", "e5-small: folds 0,9: name each once, between 0 and 4"),
         ("e5-small.folds=1,1", "e5-small: folds 1,1: name each once"),
         ("laptop.fold_count=2 final.e5-small.folds=1,2", "final.e5-small: folds 1,2: name each once, between 0 and 1"),
+        ("laptop.seed=5000000000", "seed must be at least 0 and below 2147483648"),
+        ("e5-small.seed=4294967295", "e5-small: seed must be at least 0 and below"),
         ("laptop.fold_count=1", "fold_count must be at least 2"),
         ("laptop.comparison=e5", "comparison 'e5' is no candidate; use one of"),
         ("laptop.translation=qwen3-8b", "translation 'qwen3-8b' does not translate; use one of none, glossary, madlad"),
@@ -237,5 +239,9 @@ def test_a_profile_that_was_edited_is_not_mixed_with_what_a_run_has_left(
     ) as error:
         profiles.open_profile(chosen, run)
     assert all(name in str(error.value) for name in named.split(", "))
+    (run.clean / "train_QC.parquet").parent.mkdir()
+    profiles.bind(run, LAPTOP)
+    assert run.clean.exists()
     profiles.bind(run, edited)
+    assert not run.clean.exists()  # so 02 runs again, too, if 01 alone is told to
     assert profiles.open_profile(chosen, run) == edited

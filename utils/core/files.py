@@ -16,7 +16,8 @@ from typing import Any
 from utils.core.errors import DiskError
 
 # A file that is being written: `.NAME.PROCESS-TOKEN.SUFFIX`. Machines that share a folder may number their processes alike.
-UNFINISHED = re.compile(r"\..+\.\d+-[0-9a-f]{8}(\.\w+)?")
+# The other name is that of safetensors, while it writes such a file.
+UNFINISHED = re.compile(r"\..+\.\d+-[0-9a-f]{8}(\.\w+)?|\.tmp\w{6}")
 # What a disk refuses -> what to do.
 _ROOM, _FOLDER = "make room and call again", "a file or a broken link stands where a folder is needed: remove it"
 _FIXES = {

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from utils.core.errors import ProfileError
+from utils.core.errors import DataError, ProfileError
 from utils.core.files import write_text
 from utils.core.paths import LONGEST_NAME
 
@@ -137,12 +137,21 @@ def save_all(recipes: list[Recipe], folder: Path, **extra: Any) -> None:
     for path in folder.glob("*.json"):
         path.unlink()
     for number, recipe in enumerate(recipes, start=1):
-        save(recipe, folder / f"{number}.json", **extra)
+        save(recipe, folder / f"{number}.json", **extra, of=len(recipes))
 
 
 def load_all(folder: Path) -> list[Recipe]:
-    """The recipes that `save_all` wrote to a folder, in their order."""
-    return [load(path) for path in sorted(folder.glob("*.json"), key=lambda path: int(path.stem))]
+    """The recipes that `save_all` wrote to a folder, in their order. Raises DataError where it was interrupted."""
+    paths = sorted(folder.glob("*.json"), key=lambda path: int(path.stem))
+    for path in paths:
+        if read_facts(path).get("of", len(paths)) != len(paths):
+            raise DataError(f"{path}:1: others beside it are missing; run the notebook that writes them again")
+    return [load(path) for path in paths]
+
+
+def fold_folders(folder: Path) -> list[Path]:
+    """The folders of a trained recipe's own folds, whatever else lies beside its `recipe.json`."""
+    return [folder / f"fold{fold}" for fold in load(folder / "recipe.json").folds]
 
 
 def read_fold_facts(folder: Path, fold: int) -> dict[str, Any]:

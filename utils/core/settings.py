@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -78,10 +79,14 @@ def load(run: Run, profile: str = "") -> Settings:
         raise SettingsError(
             f"run {run.name!r} does not exist yet; run notebook 01 with it, or ./run_all.sh --run {run.name}"
         )
-    settings = Settings(**json.loads(run.settings.read_text("utf-8")))
+    try:
+        settings = Settings(**json.loads(run.settings.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(f"{run.settings}: cannot be read ({error}); remove it and run notebook 01 again") from None
     if profile and settings.profile != profile:
         raise SettingsError(
-            f"run {run.name!r} was started with profile {settings.profile}, not {profile}; {_remedy(run)}"
+            f"run {run.name!r} was started with profile {settings.profile}, not {profile}; name that one (--profile "
+            f"{settings.profile}), or {_remedy(run)}"
         )
     return settings
 
@@ -93,12 +98,29 @@ def _remedy(run: Run) -> str:
 def save(run: Run, settings: Settings) -> Settings:
     """Write a run's settings with the hash of its data, and return them.
 
-    A run never changes its profile or overrides: raises SettingsError as `check` does.
+    A run never changes its profile or overrides: raises SettingsError as `check` does. It may get other data: what its notebooks have
+    made of the former is forgotten.
     """
     check(run, settings.profile, settings.overrides)
     settings = replace(settings, data_hash=hash_data(Path(settings.data)))
+    if run.settings.exists() and load(run).data_hash != settings.data_hash:
+        forget(run)
     write_json(run.settings, asdict(settings))
     return settings
+
+
+def forget(run: Run) -> None:
+    """Remove what notebooks read of earlier ones, so that each must run again. Trainings stay: they name the rows that they are of."""
+    for folder in (run.clean, run.folds, run.bakeoff / "finalists", run.tapt / "final", run.ensemble):
+        shutil.rmtree(folder, ignore_errors=True)
+    (run.bakeoff / "leaderboard.csv").unlink(missing_ok=True)
+    for step in (run.bakeoff, run.tapt, run.final):
+        for recipe in [
+            *step.glob("*/*/recipe.json"),
+            *step.glob("*/*/*/recipe.json"),
+        ]:  # a candidate's, and its held-out one's
+            for path in [recipe, *recipe.parent.glob("*.parquet")]:
+                path.unlink()
 
 
 def parse_part(part: str) -> tuple[int, int] | None:
@@ -112,6 +134,11 @@ def parse_part(part: str) -> tuple[int, int] | None:
     if number > count:
         raise ValueError(f"{part}: there are {count} parts only")
     return number, count
+
+
+def split_hosts(hosts: str) -> list[str]:
+    """The names of machines, `"a,b"`."""
+    return [host.strip() for host in hosts.split(",") if host.strip()]
 
 
 def absolute(folder: str) -> str:

@@ -21,7 +21,11 @@ def read_spans(file: BinaryIO, size: int) -> tuple[bytes, list[Span]]:
             raise ValueError("a pickle under another name: it may run code, so it is never read")
         raise ValueError("no safetensors file, or a part of one")
     header = file.read(start - 8)
-    tensors = [tensor for name, tensor in json.loads(header).items() if name != "__metadata__"]
+    try:
+        content = json.loads(header)
+    except RecursionError:
+        raise ValueError("a header that is nested without end") from None
+    tensors = [tensor for name, tensor in content.items() if name != "__metadata__"]
     spans = sorted((start + first, start + last) for first, last in (tensor["data_offsets"] for tensor in tensors))
     if spans and spans[-1][1] > size:
         raise ValueError("shorter than its header says")

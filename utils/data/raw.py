@@ -112,13 +112,18 @@ def read_folder(folder: Path) -> Raw:
 
 
 def _train_problems(table: pd.DataFrame, name: str) -> list[str]:
-    """Why a training table cannot be used: too few queries for folds, or one label only; rows whose clean query is empty are not used."""
+    """Why a training table cannot be used: too few queries for folds, or of one label; rows whose clean query is empty are not used."""
     query = pd.Series(map_distinct(normalise_query, table["origin_query"]))
     if query[query != ""].nunique() < 10:
         return [f"{name}:1: fewer than 10 distinct queries, too few for folds; add rows"]
     labels = table["label"].to_numpy()[query != ""]
     if len(set(labels)) < 2:
         return [f"{name}:1: every label is {labels[0]}; add rows of the other label"]
+    queries = query[query != ""].groupby(labels).nunique()
+    if queries.min() < 2:
+        return [
+            f"{name}:1: one query alone has rows of label {queries.idxmin()}, so no fold can have any; add rows of other queries"
+        ]
     return []
 
 

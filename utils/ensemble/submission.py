@@ -1,6 +1,7 @@
 """The strict check of a submission: its files against the test files, its archive, its answers against the run's, its shares."""
 
 import json
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ ARCHIVE = "submit.zip"
 FAR = 0.2  # a share of relevant rows this far from the training's is worth a look
 AGAIN = "run notebook 07 again"
 # RuntimeError: encrypted, or of an unknown method.
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError)
 
 
 def file_name(task: str) -> str:
@@ -170,15 +171,21 @@ def check_shares(folder: Path, data: Path) -> list[str]:
     return warnings
 
 
-def check_answers(folder: Path, run: Run) -> list[str]:
-    """Predictions of a valid submission that the run's ensemble does not give from the members' probabilities.
+def check_answers(folder: Path, run: Run) -> tuple[list[str], list[str]]:
+    """Predictions of a valid submission that the run's ensemble does not give from the members' probabilities, and warnings: of a task
+    whose ensemble or whose members' tables are not there, and so was not compared.
 
-    A task whose ensemble or whose members' tables are not there is not compared. Raises DataError for tables that cannot be read.
+    Raises DataError for tables that cannot be read.
     """
-    problems = []
+    problems, warnings = [], []
     for task in TASKS:
         predictions, table = _predictions(folder, task), answer_again(run, task)
-        if not predictions or table is None:
+        if not predictions:
+            continue
+        if table is None:
+            warnings.append(
+                f"{file_name(task)}:1: not compared with the run's probabilities, which are gone; run notebooks 06 and 07 again"
+            )
             continue
         answers = {row.id: (row.probability, row.threshold, row.prediction) for row in table.itertuples()}
         wrong = []
@@ -192,7 +199,7 @@ def check_answers(folder: Path, run: Run) -> list[str]:
                 reason = f"while the run's probability is {probability:.4f} at a threshold of {threshold:.4f}"
                 wrong.append(f"{file_name(task)}:{number}: prediction is {prediction}, {reason}; {AGAIN}")
         problems += cap_problems(wrong)
-    return problems
+    return problems, warnings
 
 
 def answer_again(run: Run, task: str) -> pd.DataFrame | None:

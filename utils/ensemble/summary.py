@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from utils.core.paths import Run
+from utils.core.recipe import fold_folders
 from utils.data.tables import read_table
 from utils.ensemble.tables import BASELINE_NAMES, Members, Tables, with_labels
 from utils.evaluation.intervals import choose_repeats, draw_weights, quantiles, weighted_f1
@@ -85,8 +86,9 @@ def compare_decisions(
 
 def hard_vote(run: Run, task: str, recipe: str, split: str) -> pd.Series:
     """id -> the majority of a recipe's folds at threshold 0.5, ties to 1."""
-    paths = sorted((run.final / task / recipe).glob(f"fold*/{split}.parquet"))
-    votes = [(read_table(path).set_index("id")["probability"] >= 0.5).astype(int) for path in paths]
+    paths = [own / f"{split}.parquet" for own in fold_folders(run.final / task / recipe)]
+    tables = [read_table(path) for path in paths if path.exists()]
+    votes = [(table.set_index("id")["probability"] >= 0.5).astype(int) for table in tables]
     return (pd.concat(votes, axis=1).mean(axis=1) >= 0.5).astype(int)
 
 

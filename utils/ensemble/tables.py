@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from utils.core.paths import Run
-from utils.core.recipe import load_all, read_facts
+from utils.core.recipe import fold_folders, load_all, read_facts
 from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS, ordered
 from utils.data.groups import query_groups
 from utils.data.leaks import check_unseen
@@ -55,8 +55,8 @@ def measure_scales(run: Run, task: str, members: Members) -> dict[str, Scale]:
     """Member -> what its mean over folds needs before calibration (`decide.widen`), measured on the test rows."""
     scales = {}
     for name, tables in members.items():
-        paths = sorted((run.final / task / name).glob("fold*/test.parquet"))
-        scales[name] = decide.widen([read_table(path) for path in paths], tables["test"])
+        paths = [own / "test.parquet" for own in fold_folders(run.final / task / name)]
+        scales[name] = decide.widen([read_table(path) for path in paths if path.exists()], tables["test"])
     return scales
 
 

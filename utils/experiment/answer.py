@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from utils import profiles
 from utils.core import paths, settings
-from utils.core.errors import DataError
 from utils.core.files import write_json
 from utils.core.progress import Style
 from utils.core.recipe import Recipe, load
@@ -119,7 +118,6 @@ def answer_anywhere(content: bytes, name: str, run: paths.Run, task: str, quanti
     pairs = read_pairs(content, task, name)
     if not pairs.lines:
         return ""
-    _check_numbers(pairs, name)
     table = translate(pairs.table, run, task)
     topology = share_out(topology, len(table))
     if topology.single:
@@ -168,14 +166,3 @@ def _write_line(line: dict[str, Any]) -> str:
     """One line; what UTF-8 cannot hold, half of a surrogate pair in a key that nothing reads, stays the escape that it was."""
     text = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
     return text if text.isascii() or not _SURROGATES.search(text) else json.dumps(line, allow_nan=False) + "\n"
-
-
-def _check_numbers(pairs: Pairs, name: str) -> None:
-    """Raises DataError for a number beyond all floats (`1e999`), which no JSON can hold, before anything is computed."""
-    for number, line in enumerate(pairs.lines, start=1):
-        try:
-            json.dumps(line, allow_nan=False)
-        except ValueError:
-            raise DataError(
-                f"{name}:{number}: holds a number that is too large; remove it or put it in quotes"
-            ) from None

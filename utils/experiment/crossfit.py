@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils.core.errors import PartDone
+from utils.core.errors import DataError, PartDone
 from utils.core.files import write_json
-from utils.core.recipe import Recipe, fingerprint, read_facts, read_fold_facts, save
+from utils.core.recipe import Recipe, fingerprint, fold_folders, read_facts, read_fold_facts, save
 from utils.core.schema import ordered
 from utils.data.predictions import average_folds
 from utils.data.tables import read_table, sample_queries, table_hash, write_table
@@ -66,7 +66,7 @@ def list_jobs(
     """The jobs of some recipes, finished or not, one per fold.
 
     A side comparison that these rows do not allow (a baseline, a variant, a held-out language) is left out with a
-    notice; for any other candidate UnfitError is raised.
+    notice; for any other candidate DataError is raised.
     """
     jobs = []
     for recipe in recipes:
@@ -76,7 +76,7 @@ def list_jobs(
                 jobs.append(make_job(recipe, data, fold, folder / recipe.name / f"fold{fold}", identity, keep))
             except UnfitError as reason:
                 if recipe.kind == "classifier" and not recipe.variant_of and recipe.scheme != "leave-language":
-                    raise
+                    raise DataError(f"train_{data.task}.txt:1: {reason}") from None
                 print(f"notice: skipped: {reason}", flush=True)
                 shutil.rmtree(folder / recipe.name / f"fold{fold}", ignore_errors=True)  # of former rows
     return jobs
@@ -111,6 +111,9 @@ def gather(recipe: Recipe, data: TaskData, folder: Path, runtime: Runtime) -> No
     tag = fingerprint(recipe, *(json.dumps(fact["answers"], sort_keys=True) for fact in facts))
     save(recipe, folder / "recipe.json", task=data.task, fingerprint=tag, weights=runtime.identity(recipe))
     _gather_engines(folder)
+    for path in folder.glob("*.parquet"):  # of a split that is not answered any more
+        if path.stem not in ("oof", *data.splits):
+            path.unlink()
     for name in ("oof", *data.splits):
         parts = [read_table(folder / f"fold{fold}" / f"{name}.parquet") for fold in finished]
         whole = pd.concat(parts, ignore_index=True) if name == "oof" else average_folds(parts)
@@ -125,7 +128,7 @@ def _label(answers: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 def _gather_engines(folder: Path) -> None:
     """`engine.json` beside the recipe: what each of its trainings ran on (the ids stand in the folds' own)."""
     trainings = {}
-    for path in sorted(folder.glob(f"fold*/**/{ENGINE}")):
+    for path in (path for own in fold_folders(folder) for path in sorted(own.glob(f"**/{ENGINE}"))):
         engine = read_facts(path)
         trainings[str(path.parent.relative_to(folder))] = {
             key: value for key, value in engine.items() if key not in ("ids_by_rank", "config")
@@ -184,6 +187,10 @@ def fit_finals(
     """
     plans = [Plan(finals[task], data[task], folder / task, keep=True) for task in finals]
     for task, recipes in held_out.items():
+        for name in {final.name for final in finals[task]} - set(
+            recipes
+        ):  # its former answers are no member's any more
+            shutil.rmtree(folder / task / name / HELD_OUT, ignore_errors=True)
         own = replace(data[task], splits={}, validation_rows=validation_rows)
         plans += [Plan([recipe], own, folder / task / name) for name, recipe in recipes.items()]
     fit_plans(plans, runtime)
@@ -205,7 +212,8 @@ def read_logs(folder: Path, tasks: Sequence[str]) -> pd.DataFrame:
     """Training losses of every network below a folder: `run, step, loss`."""
     parts = []
     for task in tasks:
-        for log in sorted((folder / task).glob("*/fold*/log.parquet")):
+        folds = [own for path in sorted((folder / task).glob("*/recipe.json")) for own in fold_folders(path.parent)]
+        for log in (own / "log.parquet" for own in folds if (own / "log.parquet").exists()):
             parts.append(read_table(log).assign(run=f"{task} {log.parents[1].name} {log.parent.name}"))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "step", "loss"])
 

@@ -155,15 +155,18 @@ def _answers(job: Job, split: str) -> Path:
 
 def _finish(job: Job, probabilities: Probabilities, stats: dict[str, Any]) -> None:
     """Write a job's tables and facts, and remove what stands for them no more."""
+    before = read_facts(job.folder / "facts.json")
+    known = before.get("answers", {}) if before.get("training") == job.tag else {}
+    kept = {split: tag for split, tag in known.items() if split not in job.tables}
+    if before:  # until the new tables are there, no fingerprint is theirs
+        write_json(job.folder / "facts.json", before | {"answers": kept})
     for split, table in job.tables.items():
         write_table(to_predictions(table, probabilities[split], job.fold), job.folder / f"{split}.parquet")
     if "score_seconds" in stats:
         answered = sum(map(len, job.tables.values()))
         stats = stats | {"score_rows_per_s": answered / max(1e-3, stats["score_seconds"])}
     shutil.rmtree(job.folder / JOB, ignore_errors=True)
-    before = read_facts(job.folder / "facts.json")
-    known = before.get("answers", {}) if before.get("training") == job.tag else {}
-    answers = known | {split: job.answer_tags[split] for split in job.tables}
+    answers = kept | {split: job.answer_tags[split] for split in job.tables}
     rows = {"train_rows": job.rows or len(job.train), "training": job.tag, "answers": answers}
     rows["validation_rows"] = len(job.tables["oof"]) if "oof" in job.tables else before["validation_rows"]
     write_json(job.folder / "facts.json", stats | rows)

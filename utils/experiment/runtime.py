@@ -39,7 +39,7 @@ class Runtime:
 
 def make_runtime(settings: Settings, profile: Profile, style: Style, part: str = "") -> Runtime:
     """The runtime of a run's settings and its profile; an empty folder of weights is none. `part` is `K/N`, or empty."""
-    topology = parse_topology(profile.ranks, settings.hosts, settings.shell)
+    topology = parse_topology(profile.ranks, "" if part else settings.hosts, settings.shell)
     models = Path(settings.models) if settings.models else None
     return Runtime(
         models, profile.offline, style, topology, devices=list_devices(profile.workers), part=parse_part(part),

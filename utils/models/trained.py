@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from utils.core.errors import WeightsError
+from utils.core.files import explain_disk, write_with
 from utils.core.recipe import Recipe
 from utils.core.tensors import ADAPTER_CONFIG, file_problem
 from utils.models.encoders import EncoderClassifier
@@ -93,9 +94,10 @@ def save_trained(model: nn.Module, folder: Path, values: dict[str, Tensor] | Non
     for former in (ADAPTER_CONFIG, ADAPTER, TRAINED):
         (folder / former).unlink(missing_ok=True)
     if isinstance(model, PeftModel):
-        model.save_pretrained(folder, state_dict=values, save_embedding_layers=False)
+        with explain_disk(folder / ADAPTER):
+            model.save_pretrained(folder, state_dict=values, save_embedding_layers=False)
     else:
-        save_file(values, folder / TRAINED)
+        write_with(folder / TRAINED, lambda temporary: save_file(values, temporary))
 
 
 def _check_file(path: Path) -> None:

@@ -33,7 +33,7 @@ def find_problem(folder: Path) -> str:
     index = folder / "model.safetensors.index.json"
     try:
         shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.exists() else set()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{index.name} is damaged"
     files = sorted(folder.glob("*.safetensors"))
     missing = sorted(shards - {path.name for path in files})

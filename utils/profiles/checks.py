@@ -9,6 +9,7 @@ from utils.core.schema import TASKS
 from utils.models.zoo import ZOO
 from utils.profiles.base import Profile
 
+MOST_SEED = 2**31  # numpy's seeds end at 2**32, and a final training with several seeds counts on from its first
 LEAST_SAMPLE = 200  # rows of the embedded data: fewer cannot be split into folds
 
 
@@ -27,6 +28,8 @@ def check(profile: Profile) -> None:
 
 def _profile_problems(profile: Profile) -> Iterator[str]:
     names = [recipe.name for recipe in profile.candidates]
+    if not 0 <= profile.seed < MOST_SEED:
+        yield f"seed must be at least 0 and below {MOST_SEED}"
     if profile.fold_count < 2:
         yield "fold_count must be at least 2: one fold validates, the others train"
     if profile.sample_rows < LEAST_SAMPLE:
@@ -53,6 +56,8 @@ def _profile_problems(profile: Profile) -> Iterator[str]:
 
 
 def _recipe_problems(recipe: Recipe, fold_count: int) -> Iterator[str]:
+    if not 0 <= recipe.seed < MOST_SEED:
+        yield f"seed must be at least 0 and below {MOST_SEED}"
     if recipe.scheme != "leave-language":  # whose folds are languages
         yield from _fold_problems(recipe.folds, fold_count)
     if recipe.kind != "classifier":

@@ -8,7 +8,7 @@ from utils.core.errors import ProfileError, SettingsError
 from utils.core.files import write_json
 from utils.core.paths import Run
 from utils.core.recipe import LAYOUT, read_facts
-from utils.core.settings import Settings
+from utils.core.settings import Settings, forget
 from utils.profiles import overrides
 from utils.profiles.a100 import A100
 from utils.profiles.base import Profile
@@ -56,7 +56,9 @@ def open_profile(chosen: Settings, run: Run | None = None) -> Profile:
 
 
 def bind(run: Run, profile: Profile) -> None:
-    """Keep what a run's profile says beside its settings, for `open_profile` to compare."""
+    """Keep what a run's profile says beside its settings, for `open_profile` to compare; what was made by another is forgotten."""
+    if read_facts(run.profile) not in ({}, _fields(profile)):
+        forget(run)
     write_json(run.profile, _fields(profile))
 
 

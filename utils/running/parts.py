@@ -47,7 +47,8 @@ def _start(command: list[str], host: str, shell: str) -> subprocess.Popen[str]:
     guarded = f"cd {shlex.quote(str(ROOT))} && {GUARD.format(command=shlex.join(command))}"
     whole = [*shlex.split(shell), host, guarded] if host else ["sh", "-c", guarded]
     return subprocess.Popen(
-        whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
+        whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace", cwd=ROOT,
+        start_new_session=True,
     )  # fmt: skip
 
 

@@ -119,10 +119,14 @@ def fetch_networks(profile: Profile, networks: list[str], models: str) -> None:
         build.check_packing(recipe, folders[recipe.model])
 
 
+def is_later(options: argparse.Namespace) -> bool:
+    """Whether notebooks after the first are asked for."""
+    return (options.only or options.first or "01").zfill(2) != "01"
+
+
 def earlier_settings(options: argparse.Namespace, run: paths.Run, profile: str) -> settings.Settings | None:
     """The settings of a run of which a later part is asked for; else None. Raises SettingsError as `settings.load` does."""
-    later = (options.only or options.first or "01").zfill(2) != "01"
-    return settings.load(run, profile) if later and run.settings.exists() else None
+    return settings.load(run, profile) if is_later(options) and run.settings.exists() else None
 
 
 def choose_data(options: argparse.Namespace, profile: Profile, earlier: settings.Settings | None) -> tuple[Path, str]:
@@ -139,6 +143,8 @@ def prepare(options: argparse.Namespace) -> Prepared | None:
     """
     choice = choose_profile(options.profile, not options.data and dataset.has_raw())
     run = paths.Run(options.run or choice.value)
+    if options.run and not options.profile and is_later(options) and run.settings.exists():
+        choice = Choice(settings.load(run).profile, "the run was started with it")
     earlier = earlier_settings(options, run, choice.value)
     changes = profiles.normalise(choice.value, options.overrides or (earlier.overrides if earlier else ""))
     profile = profiles.load(choice.value, changes)
@@ -151,8 +157,9 @@ def prepare(options: argparse.Namespace) -> Prepared | None:
         print(plan_ahead(profile.name, changes, read_folder(folder), models, options.gpu).text)
         return None
     check_accelerator(profile)
-    held = lock.take(run, options.part, bool(options.hosts))
-    if not options.part and (left := sweep(run.root) + sweep(run.submission)):
+    machines = len(settings.split_hosts(options.hosts))
+    held = lock.take(run, options.part, machines if machines > 1 else 0)
+    if not options.part and (left := sum(map(sweep, (run.root, run.submission, paths.CACHES)))):
         print(f"notice:  {left} unfinished files of an interrupted call are removed")
     if profile.embedded and not models:
         from utils.models import tiny  # as above
@@ -167,9 +174,9 @@ def prepare(options: argparse.Namespace) -> Prepared | None:
     networks = check_networks(profile, models)
     engines = earlier.engines if earlier else _plan_engines(profile, changes, raw, models, options.gpu)
     fetch_networks(profile, networks, models)
-    chosen = settings.Settings(
-        profile.name, str(folder), models, options.hosts, options.shell, overrides=changes, engines=engines
-    )
+    is_part = bool(earlier and options.part)  # of a call that may have named the machines
+    hosts, shell = (earlier.hosts, earlier.shell) if is_part else (options.hosts, options.shell)
+    chosen = settings.Settings(profile.name, str(folder), models, hosts, shell, overrides=changes, engines=engines)
     settings.save(run, chosen)
     named = {"data": settings.absolute(options.data), "run": run.name, "progress": "lines", "part": options.part}
     return Prepared(run, {**vars(chosen), **named}, held)

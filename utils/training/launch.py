@@ -85,8 +85,9 @@ def _start_node(number: int, host: str, job: Path, shell: str) -> subprocess.Pop
         command = [*shlex.split(shell), host, f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(command)}"]
     log = (job.parent / f"node{number}.log").open("w")
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True
-    )
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, errors="backslashreplace", cwd=ROOT,
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def _stream(node: subprocess.Popen[str], style: Style) -> None:

@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from utils.core.settings import split_hosts
+
 
 @dataclass(frozen=True)
 class Topology:
@@ -33,7 +35,7 @@ SINGLE_PROCESS = Topology()
 
 def parse_topology(ranks: int, hosts: str, shell: str) -> Topology:
     """The topology of a notebook's parameters; host names are separated by commas."""
-    return Topology(ranks, tuple(name.strip() for name in hosts.split(",") if name.strip()), shell)
+    return Topology(ranks, tuple(split_hosts(hosts)), shell)
 
 
 def rank() -> int:
