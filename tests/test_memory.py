@@ -8,12 +8,20 @@ from conftest import Shell, is_long_run
 
 pytestmark = pytest.mark.skipif(not is_long_run(), reason="takes minutes: --long")
 ROWS, MOST = 320_000, 3e9  # training rows a task; bytes
-# Runs a command and prints the largest memory of its processes, in bytes.
+# Runs a command and prints the largest memory of its processes together, in bytes; a page that several share counts once.
 MEASURE = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL).returncode
-print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
-sys.exit(code)
+import contextlib, psutil, subprocess, sys, time
+call, peak = psutil.Popen(sys.argv[1:], stdin=subprocess.DEVNULL), 0
+while call.poll() is None:
+    held = 0
+    with contextlib.suppress(psutil.Error):
+        for process in [call, *call.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                held += process.memory_full_info().pss
+    peak = max(peak, held)
+    time.sleep(0.05)
+print("peak", peak)
+sys.exit(call.returncode)
 """
 SUBMIT = """
 import sys

@@ -19,12 +19,13 @@ import pandas as pd
 import psutil
 import pytest
 from conftest import Shell, copy_project, is_long_run, open_shell
+from odd import HUGE, STORED
 
 from utils.ablations.results import OF_PATHS, OF_SEEDS, SWITCHES
 from utils.core import paths
 from utils.core.paths import Run
 from utils.core.schema import CLEAN_COLUMNS, FOLD_COLUMNS, SCORE_COLUMNS
-from utils.data.tables import read_table
+from utils.data.tables import read_table, write_table
 
 WATCHER = """
 import os, sys
@@ -332,6 +333,11 @@ def test_parts_and_hosts_end_with_the_bytes_of_one_call(
     assert gathered.returncode == 0 and gathered.stdout.count("reused") > 10, gathered.stderr[-3000:]
     hosts = shell(*call, "--from", "05", "--hosts", "here,there", "--shell", str(remote))
     assert hosts.returncode == 0, hosts.stdout[-2000:] + hosts.stderr[-3000:]
+    kept = json.loads(run.settings.read_text())
+    assert (kept["hosts"], kept["shell"]) == (
+        "here,there",
+        str(remote),
+    )  # the parts leave them to the call that gathers
     for line in ("here: [5/7] 05_tapt: part 1/2", "there: [6/7] 06_final_train: part 2/2", "there: on there"):
         assert line in hosts.stdout
     for name in ("submit_QC.txt", "submit_QI.txt"):
@@ -349,6 +355,29 @@ def test_a_second_call_reuses_everything_and_a_deleted_table_is_answered_alone(s
     refitted = {line.split(":")[0].strip() for line in answered}
     assert refitted == {"e5-small QI fold 0, test"}, refitted  # by the weights that stand
     assert (smoke.run.submission / "submit.zip").read_bytes() == before
+
+
+def test_a_leak_that_was_planted_ends_the_run_and_no_secret_is_told(
+    smoke: Smoke, shell: Shell, project: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The folds of a table are changed by hand: notebook 04 trains nothing. Its report tells of the machine, and nothing that is secret."""
+    if not smoke.models:
+        pytest.skip("tiny networks say as much")
+    run = Run("test-leak")
+    shutil.copytree(smoke.run.root, run.root)
+    folds = read_table(run.fold_table("QC"))
+    largest = folds["query_group"] == folds["query_group"].mode()[0]
+    write_table(folds.assign(fold=folds["fold"].mask(largest, range(len(folds))) % 5), run.fold_table("QC"))
+    call = ("./run_all.sh", "--profile", "smoke", "--run", run.name, *smoke.models, "--only", "04")
+    done = shell(*call, env=environment | plant_secrets(tmp_path))
+    assert done.returncode == 1, done.stdout[-2000:]
+    assert re.search(
+        r"LeakError: .* training rows share their query.* with validation rows.*run notebooks 02 and 03 again",
+        done.stderr,
+    )
+    assert "trained" not in done.stdout and "LeakError" in run.report.read_text("utf-8")
+    assert files_with(SECRET.encode(), project / "runs", project / "submissions") == []
+    assert SECRET not in done.stdout + done.stderr
 
 
 QUERY, TITLE = "*q{}* <img src=x onerror=a()>$a$\x1b[31m", "<b>_t_</b>$b$ "  # what would be markup, if it were not text
@@ -434,8 +463,8 @@ def test_a_part_of_a_run_names_only_what_is_there(
     check_texts(Run("test-part"))
 
 
-def one_task_folder(folder: Path, small: Path, task: str) -> Path:
-    """Only one task, no dev, no solution; a null and an empty query and a null target in test."""
+def one_task_folder(folder: Path, small: Path, task: str, texts: list[str]) -> Path:
+    """Only one task, no dev, no solution; in test a null and an empty query, a null target, and some texts as queries and as targets."""
     alone = folder / task
     alone.mkdir()
     for split in ("train", "test"):
@@ -444,9 +473,12 @@ def one_task_folder(folder: Path, small: Path, task: str) -> Path:
     rows = [json.loads(line) for line in lines]
     target = "category_path" if task == "QC" else "item_title"
     rows[0]["origin_query"], rows[1]["origin_query"], rows[2][target] = None, " \u200b", None
-    (alone / f"test_{task}.txt").write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8"
-    )
+    for row, text in zip(rows[3:], texts, strict=False):
+        row["origin_query"] = text
+    for row, text in zip(rows[::-1], texts, strict=False):
+        row[target] = text
+    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (alone / f"test_{task}.txt").write_bytes(content.encode())
     return alone
 
 
@@ -456,16 +488,36 @@ def test_a_folder_with_one_task_and_no_dev_runs_the_whole_pipeline(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(paths, "ROOT", project)
     monkeypatch.setattr(paths, "SUBMISSIONS", project / "submissions")
-    run, folder = Run(f"test-only-{task}"), one_task_folder(tmp_path, small, task)
+    texts = [*STORED, *(text[:1_000_000] for text in HUGE)] if LONG_RUN else STORED
+    run, folder = Run(f"test-only-{task}"), one_task_folder(tmp_path, small, task, texts)
     options = ("--data", folder, "--rows", "200", "--models", tiny_models, "--candidates", "e5-small")
     done = shell("./run_all.sh", "--profile", "smoke", "--run", run.name, *options)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "so it is skipped" in done.stdout and "no dev file" in done.stdout
-    written = (run.submission / f"submit_{task}.txt").read_text("utf-8").splitlines()
-    lines = (folder / f"test_{task}.txt").read_text("utf-8").splitlines()
-    assert len(written) == len(lines) and json.loads(written[0])["origin_query"] is None
-    assert all(json.loads(line)["prediction"] in (0, 1) for line in written)
+    written, asked = (
+        [json.loads(line) for line in path.read_bytes().decode().split("\n")[:-1]]
+        for path in (run.submission / f"submit_{task}.txt", folder / f"test_{task}.txt")
+    )
+    assert len(written) == len(asked) and written[0]["origin_query"] is None
+    assert [list(line.values())[:4] for line in written] == [
+        [v for k, v in line.items() if k != "task"][:4] for line in asked
+    ]
+    assert all(line["prediction"] in (0, 1) for line in written)
     assert len(read_table(run.fold_table(task))) <= 200
+    options = (
+        "--run",
+        run.name,
+        "--task",
+        task,
+        "--input",
+        folder / f"test_{task}.txt",
+        "--output",
+        tmp_path / "answers",
+    )
+    scored = shell("python", "-m", "utils.score", *options)
+    assert scored.returncode == 0, scored.stderr[-3000:]
+    answers = [json.loads(line) for line in (tmp_path / "answers").read_bytes().decode().split("\n")[:-1]]
+    assert [line["prediction"] for line in answers] == [line["prediction"] for line in written]
 
 
 def one_language_folder(folder: Path) -> Path:

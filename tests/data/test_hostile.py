@@ -192,9 +192,53 @@ def test_a_solution_is_read_or_scores_nothing(task: str, tmp_path: Path) -> None
         (tmp_path / "solution" / f"test_{task}.txt").write_bytes(content)
         (tmp_path / f"test_{task}.txt").write_bytes(content if is_same else data.draw(files(task, labelled=False)))
         for solution in raw.read_solutions(tmp_path, task).values():
-            assert solution["label"].isin([0, 1]).all() and len(solution) == len(raw_texts(content, task))
+            assert dict(zip(solution["id"], solution["label"], strict=True)) == raw_labels(content)
 
     check()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_good_files_are_accepted_and_a_bad_line_among_them_is_named(task: str, tmp_path: Path) -> None:
+    """Whatever their texts and ids: a reader that refuses too much would pass all other tests of this file."""
+    (tmp_path / "solution").mkdir()
+    path, solution = tmp_path / f"test_{task}.txt", tmp_path / "solution" / f"test_{task}.txt"
+
+    @cases(60, 600)
+    @given(good_rows(task), st.booleans(), st.data())
+    def check(rows: list, escape: bool, data: st.DataObject) -> None:
+        lines = [to_line(row, escape) for row in rows]
+        path.write_bytes(b"\n".join(lines))
+        solution.write_bytes(path.read_bytes())
+        table, _ = raw.read_file(path, task, labelled=False)
+        assert len(table) == len(rows)
+        assert dict(raw.read_solutions(tmp_path, task)["test"].to_numpy().tolist()) == raw_labels(path.read_bytes())
+        place = data.draw(st.integers(0, len(lines)))
+        lines.insert(place, data.draw(st.sampled_from([line for line in BROKEN if line.strip()])))
+        path.write_bytes(b"\n".join(lines))
+        with pytest.raises(DataError) as error:
+            raw.read_file(path, task, labelled=False)
+        assert str(error.value).startswith(f"{path.name}:{place + 1}: ") and "\n" not in str(error.value)
+
+    check()
+
+
+@st.composite
+def good_rows(draw: st.DrawFn, task: str) -> list[list]:
+    """Rows that are as they should be, with any text that a file can store."""
+    ids = draw(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 30), min_size=1, max_size=6, unique=True))
+    text = QUERY | st.none()
+    return [
+        [("id", number), ("task", task), ("language", draw(st.sampled_from(list(LANGUAGES)))), ("origin_query", draw(text)),
+         (TARGET_KEY[task], draw(text)), ("label", draw(st.sampled_from([0, 1, "0", "1"])))]
+        for number in ids
+    ]  # fmt: skip
+
+
+def raw_labels(content: bytes) -> dict[int, int]:
+    """Id -> label of a file that was accepted, read by nothing of the project."""
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    rows = [json.loads(line, parse_constant=lambda _: None) for line in lines if line.strip()]
+    return {row["id"]: int(row["label"]) for row in rows}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -209,10 +253,16 @@ def test_pairs_are_refused_or_written_with_an_answer(task: str) -> None:
         answers = pairs.table[["id"]].assign(probability=0.5, prediction=1)
         lines = write_lines(pairs, answers).encode().split(b"\n")[:-1]
         texts = [(json.loads(line)["origin_query"], json.loads(line)[TARGET_KEY[task]]) for line in lines]
-        columns = (pairs.table["origin_query"], pairs.table["target"])
-        assert texts == list(zip(*columns, strict=True)) and len(lines) == len(pairs.lines)
+        assert texts == raw_pairs(content, task) and len(lines) == len(pairs.lines)
 
     check()
+
+
+def raw_pairs(content: bytes, task: str) -> list[tuple]:
+    """The texts of pairs that were accepted, read by nothing of the project."""
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    rows = [json.loads(line, parse_constant=lambda _: None) for line in lines if line.strip()]
+    return [(row["origin_query"], row[TARGET_KEY[task]]) for row in rows]
 
 
 QUERY = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(STORED)
@@ -249,6 +299,8 @@ def test_a_cache_is_refused_or_every_query_gets_its_english(cache_file: bytes, t
             return refused(error)
         assert all(isinstance(text, str) for text in english) and english.tolist() == again.tolist()
         assert len(english) == len(table) and more["translated"] == 0 and counts["distinct"] == more["distinct"]
+        for query, text in zip(queries, english[1:], strict=True):  # the first one may be the damaged file's
+            assert text in (query if query == "" else f"english of {query}", ""), query  # empty: taken for a runaway
 
     check()
 

@@ -72,6 +72,8 @@ BAD = {
     "few clean queries": ([row(n, origin_query=["Cup", "cup ", "CUP", " cup", "", None][n % 6] if n else "mug") for n in range(40)],
                           "train_QC.txt:1: fewer than 10 distinct queries"),
     "one label left": ([row(n, origin_query=QUERIES[n] if n % 2 else "\u200b") for n in range(40)], "train_QC.txt:1: every label is 1"),
+    "one query's label": ([row(n, origin_query=QUERIES[n] if n > 3 else "mug", label=int(n <= 3)) for n in range(40)],
+                          "train_QC.txt:1: one query alone has rows of label 1, too few for folds"),
     "few queries": ([row(n, origin_query="same") for n in range(40)], "train_QC.txt:1: fewer than 10 distinct queries"),
 }  # fmt: skip
 

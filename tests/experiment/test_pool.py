@@ -36,7 +36,7 @@ def test_every_task_has_a_process_and_one_thread_of_its_own(
     cores: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     names = ["a", "b", "c"]
-    pool.run([task(name, work.note, tmp_path, name) for name in names], cores, "lines")
+    pool.run([task(name, work.note, tmp_path, name) for name in names], cores, "lines", work.bind_from_many_threads)
     notes = [(tmp_path / name).read_text().split() for name in names]
     assert len({process for process, *_ in notes} | {str(os.getpid())}) == 4
     assert [threads for _, *threads in notes] == [["1", "1"]] * 3

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import psutil
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from utils.experiment import devices
 
 DEVICE = ""  # of this process, where it stands for one
 
@@ -24,6 +26,14 @@ def hold(folder: Path, name: str, size: int, former: str = "") -> None:
     assert not former or (folder / former).exists()
     held = b"x" * size
     (folder / name).write_text(f"process={os.getpid()} memory={psutil.Process().memory_info().rss} held={len(held)}")
+
+
+def bind_from_many_threads(device: str) -> None:
+    """Bind this process to a device, whatever number of threads the environment says."""
+    torch.set_num_threads(3)
+    threadpool_limits(3)
+    assert torch.get_num_threads() == 3 and max(pool["num_threads"] for pool in threadpool_info()) == 3
+    devices.bind(device)
 
 
 def stand_for(device: str) -> None:

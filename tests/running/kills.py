@@ -57,6 +57,7 @@ MOMENTS = {
     "does anything": "",
 }
 VICTIMS = ("all", "call", "kernel", "worker")
+MARK = "CALL_OF_A_TEST"  # a variable that all processes of a call inherit
 GRACE = 15.0  # seconds in which all processes of a killed run have ended
 
 
@@ -108,7 +109,7 @@ def strike(command: list[str], project: Path, environment: dict[str, str], kill:
     """
     trap.mkdir()
     (trap / "sitecustomize.py").write_text(TRAP)
-    variables = {"PYTHONPATH": f"{trap}{os.pathsep}{environment['PYTHONPATH']}"}
+    variables = {"PYTHONPATH": f"{trap}{os.pathsep}{environment['PYTHONPATH']}", MARK: str(trap)}
     if pattern := MOMENTS[kill.moment]:
         variables |= {"TRAP_FOLDER": str(trap), "TRAP_PATTERN": pattern, "TRAP_NUMBER": str(int(kill.number))}
     with (trap / "log").open("w") as log:
@@ -135,8 +136,26 @@ def strike(command: list[str], project: Path, environment: dict[str, str], kill:
             os.kill(stopped, signal.SIGCONT)
     process.wait(60)
     _, alive = psutil.wait_procs(processes, timeout=GRACE)
+    alive += find_marked(str(trap))
     assert not alive, f"{kill}: {[command_of(orphan) for orphan in alive]} outlived the call"
     return dead
+
+
+def find_marked(mark: str, seconds: float = GRACE) -> list[psutil.Process]:
+    """The processes that a call has started, whoever their parent is now, of those that do not end within some time."""
+    deadline = time.monotonic() + seconds
+    while (
+        found := [process for process in psutil.process_iter() if mark_of(process) == mark]
+    ) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def mark_of(process: psutil.Process) -> str:
+    """The mark of the call that a process belongs to; empty for any other, and for one that has just ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get(MARK, "")
+    return ""
 
 
 def _check_safetensors(path: Path) -> None:

@@ -15,7 +15,7 @@ from random import Random
 import psutil
 import pytest
 from conftest import copy_project, is_long_run, open_environment, open_shell
-from kills import check_files, command_of, draw, family, read_cache, strike
+from kills import MARK, MOMENTS, VICTIMS, Kill, check_files, command_of, draw, family, find_marked, read_cache, strike
 
 from utils.running.interruptions import SIGNALS
 
@@ -66,46 +66,71 @@ def hunt(small: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFactor
     yield Hunt(project, command, {path.name: path.read_bytes() for path in folder.glob("submit*")}, cache)
 
 
+@pytest.fixture(scope="module")
+def record() -> list[tuple[Kill, str]]:
+    """All kills, and what died of each: nothing where the call had ended before its moment came."""
+    return []
+
+
 @pytest.mark.parametrize("number", range(RUNS))
-def test_killed_at_random_moments_a_run_ends_as_an_undisturbed_one(hunt: Hunt, number: int, tmp_path: Path) -> None:
+def test_killed_at_random_moments_a_run_ends_as_an_undisturbed_one(
+    hunt: Hunt, number: int, record: list[tuple[Kill, str]], tmp_path: Path
+) -> None:
     random, project = Random(SEED + number), copy_project(tmp_path)
     between = [moment for moment in (MOST if LONG_RUN else SHORT) if moment not in (EARLY, LATE)]
     moments = [EARLY, *random.sample(between, KILLS - 2), LATE]
-    struck = []
     for place, moment in enumerate(moments):
         kill = draw(random, moment, MOST[moment] if LONG_RUN else SHORT.get(moment, MOST[moment]))
         dead = strike(hunt.command, project, open_environment(project), kill, tmp_path / f"trap{place}")
         read = check_files(project / "runs") + check_files(project / "submissions")
         assert read_cache(project / CACHE) <= hunt.cache
-        struck.append((kill, dead, read))
+        record.append((kill, dead))
         print(f"run {number}: {kill} -> {dead or 'had ended'}; {read} files read")
     done = open_shell(project)(*hunt.command)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     hunt.check(project)
-    assert all(dead for _, dead, _ in struck[:1] + struck[-1:])  # the first and the last strike wherever the others do
+    assert record[-KILLS][1] and record[-1][1]  # the first and the last strike wherever the others do
+
+
+@pytest.mark.skipif(not LONG_RUN, reason="of many kills: --long")
+def test_enough_kills_struck_at_every_moment_and_of_every_process(record: list[tuple[Kill, str]]) -> None:
+    struck = [(kill, dead) for kill, dead in record if dead]
+    assert len(record) == RUNS * KILLS and len(struck) >= 25
+    assert {kill.moment for kill, _ in struck} == set(MOMENTS) and {dead for _, dead in struck} == set(VICTIMS)
+    assert {kill.delay > 0 for kill, _ in struck} == {True, False}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_call_that_is_told_to_end_says_so_and_leaves_no_process(
     hunt: Hunt, number: signal.Signals, tmp_path: Path
 ) -> None:
-    """By Ctrl-C, which reaches the whole group, by a scheduler, which tells the call alone, and by a terminal that is closed."""
-    options = {"cwd": hunt.project, "env": open_environment(hunt.project), "start_new_session": True}
+    """By Ctrl-C, which reaches the whole group, by a scheduler, which tells the call alone, and by a terminal that is closed; while a
+    notebook begins, and while several processes train.
+    """
+    environment = open_environment(hunt.project) | {MARK: f"{tmp_path}"}
+    options = {"cwd": hunt.project, "env": environment, "start_new_session": True}
     options["preexec_fn"] = lambda: [
         signal.signal(each, signal.SIG_DFL) for each in SIGNALS
     ]  # tests may run in the background
+    begin, awaited = ("04", "multiprocessing.forkserver") if number == signal.SIGTERM else ("01", "ipykernel")
+    name = f"{number.name}-{begin}"
+    if begin != "01":
+        shutil.copytree(hunt.project / "runs" / "killed", hunt.project / "runs" / name)
+        shutil.rmtree(hunt.project / "runs" / name / "04_bakeoff")
     with (tmp_path / "log").open("w") as log:
-        command = [*hunt.command[:-1], number.name, "--only", "01"]
+        command = [*hunt.command[:-1], name, "--only", begin]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
-    while process.poll() is None and not any("ipykernel" in command_of(p) for p in family(process.pid)):
+    while process.poll() is None and sum(awaited in command_of(p) for p in family(process.pid)) < (
+        1 if begin == "01" else 2
+    ):
         time.sleep(0.01)
     processes = family(process.pid)
     (os.kill if number == signal.SIGTERM else os.killpg)(process.pid, number)
     assert process.wait(30) == 1
-    assert not psutil.wait_procs(processes, timeout=1)[1]
+    assert not psutil.wait_procs(processes, timeout=1)[1] and not find_marked(str(tmp_path), 1)
     said = (tmp_path / "log").read_text()
     assert said.rstrip().endswith(
-        f"interrupted by {number.name} in 01_eda; the same command goes on where it stopped"
+        f"interrupted by {number.name} in {'01_eda' if begin == '01' else '04_bakeoff'}; the same command goes on where it stopped"
     ), said
     assert "Traceback" not in said and "Error" not in said
 
@@ -144,7 +169,11 @@ def test_on_a_disk_that_is_full_a_run_says_so_and_with_room_ends_as_an_undisturb
     logs = [(project / f"log{number}").read_text() for number in range(4)]
     full = [log for log in logs if "No space left on device" in log]
     assert len(full) >= 2, [log[-300:] for log in logs]
-    assert all(log.splitlines()[-1] in "12" for log in full)
+    assert all(log.splitlines()[-1] == "2" for log in full)
+    assert all(
+        "No space left on device; make room and call again" in log.splitlines()[-3] + log.splitlines()[-2]
+        for log in full
+    ), full
     assert logs[-1].splitlines()[-1] == "0", logs[-1][-3000:] + done.stderr
     hunt.check(project)
 

@@ -122,7 +122,7 @@ def _train_problems(table: pd.DataFrame, name: str) -> list[str]:
     queries = query[query != ""].groupby(labels).nunique()
     if queries.min() < 2:
         return [
-            f"{name}:1: one query alone has rows of label {queries.idxmin()}, so no fold can have any; add rows of other queries"
+            f"{name}:1: one query alone has rows of label {queries.idxmin()}, too few for folds; add rows of other queries"
         ]
     return []
 
