@@ -365,17 +365,19 @@ def test_a_leak_that_was_planted_ends_the_run_and_no_secret_is_told(
         pytest.skip("tiny networks say as much")
     run = Run("test-leak")
     shutil.copytree(smoke.run.root, run.root)
-    folds = read_table(run.fold_table("QC"))
-    largest = folds["query_group"] == folds["query_group"].mode()[0]
-    write_table(folds.assign(fold=folds["fold"].mask(largest, range(len(folds))) % 5), run.fold_table("QC"))
+    folds, validated = (
+        read_table(run.fold_table("QC")),
+        read_table(run.bakeoff / "QC" / "overlap" / "fold0" / "oof.parquet")["id"],
+    )
+    queries = read_table(run.clean_table("train", "QC")).set_index("id")["query"].loc[validated]
+    moved = queries.index[queries.duplicated()][0]  # a second row of a query that validates trains now
+    write_table(folds.assign(fold=folds["fold"].mask(folds["id"] == moved, 1)), run.fold_table("QC"))
     call = ("./run_all.sh", "--profile", "smoke", "--run", run.name, *smoke.models, "--only", "04")
     done = shell(*call, env=environment | plant_secrets(tmp_path))
     assert done.returncode == 1, done.stdout[-2000:]
-    assert re.search(
-        r"LeakError: .* training rows share their query.* with validation rows.*run notebooks 02 and 03 again",
-        done.stderr,
-    )
-    assert "trained" not in done.stdout and "LeakError" in run.report.read_text("utf-8")
+    told = r"LeakError: .*: 1 training rows share their query with validation rows, .*; run notebooks 02 and 03 again"
+    assert re.search(told, done.stderr), done.stderr
+    assert " s, all in " not in done.stdout and "The run failed" in run.report.read_text("utf-8")
     assert files_with(SECRET.encode(), project / "runs", project / "submissions") == []
     assert SECRET not in done.stdout + done.stderr
 

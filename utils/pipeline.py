@@ -74,7 +74,7 @@ def run_notebooks(chosen: list[Path], run: paths.Run, parameters: dict[str, obje
             if kind == PartDone.__name__:
                 print(f"[{number}/{total}] {path.stem}: {text}", flush=True)
                 return PART
-            print(f"{type(error).__name__}: {text}", file=sys.stderr)
+            print(f"{kind}: {text}", file=sys.stderr)
             place = run.notebooks / copy_name(path, part)
             print(f"[{number}/{total}] {path.stem} failed; its notebook lies in {place}", file=sys.stderr)
             return REFUSED if kind in INPUT_ERRORS else FAILED

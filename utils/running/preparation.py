@@ -179,7 +179,7 @@ def prepare(options: argparse.Namespace) -> Prepared | None:
     chosen = settings.Settings(profile.name, str(folder), models, hosts, shell, overrides=changes, engines=engines)
     settings.save(run, chosen)
     named = {"data": settings.absolute(options.data), "run": run.name, "progress": "lines", "part": options.part}
-    return Prepared(run, {**vars(chosen), **named}, held)
+    return Prepared(run, {**vars(chosen), **named, "hosts": options.hosts}, held)  # a part starts none
 
 
 def _plan_engines(profile: Profile, changes: str, raw: Raw, models: str, gpu: str) -> str:
