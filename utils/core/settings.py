@@ -115,10 +115,8 @@ def forget(run: Run) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     (run.bakeoff / "leaderboard.csv").unlink(missing_ok=True)
     for step in (run.bakeoff, run.tapt, run.final):
-        for recipe in [
-            *step.glob("*/*/recipe.json"),
-            *step.glob("*/*/*/recipe.json"),
-        ]:  # a candidate's, and its held-out one's
+        # A candidate's, and its held-out one's.
+        for recipe in [*step.glob("*/*/recipe.json"), *step.glob("*/*/*/recipe.json")]:
             for path in [recipe, *recipe.parent.glob("*.parquet")]:
                 path.unlink()
 

@@ -187,9 +187,8 @@ def fit_finals(
     """
     plans = [Plan(finals[task], data[task], folder / task, keep=True) for task in finals]
     for task, recipes in held_out.items():
-        for name in {final.name for final in finals[task]} - set(
-            recipes
-        ):  # its former answers are no member's any more
+        # Former answers of a recipe that is not held out now are no member's any more.
+        for name in {final.name for final in finals[task]} - set(recipes):
             shutil.rmtree(folder / task / name / HELD_OUT, ignore_errors=True)
         own = replace(data[task], splits={}, validation_rows=validation_rows)
         plans += [Plan([recipe], own, folder / task / name) for name, recipe in recipes.items()]
